@@ -68,10 +68,11 @@ def asked_of(slow: Slow) -> tuple[Asked, str | None, set[str], int] | None:
     found = {key: controls for key, controls in found.items() if "target" in controls}
     if not found:
         return None
-    plenty = [name for name in ("orthogonal", "matched") if any(len(one.get(name, {})) >= 5 for one in found.values())]
-    control = plenty[0] if plenty else None
+    there = [name for name in ("orthogonal", "matched") if any(one.get(name) for one in found.values())]
+    plenty = [name for name in there if any(len(one.get(name, {})) >= 5 for one in found.values())]
+    control = (plenty or there or [None])[0]
     acts = {
-        key: [next(iter(one["target"].values())), *(one.get(control, {}).values() if control else [])]
+        key: [next(iter(one["target"].values())), *(draw for _, draw in sorted(one.get(control, {}).items()))]
         for key, one in found.items()
     }
     every = [draw for draws in acts.values() for draw in draws]
@@ -167,23 +168,21 @@ def _explore(slow: Slow, families: Families, tables, judged, found, claims: dict
 
     share, own = judged["disproportionate"]["verdict"], effect("deactivate", "excess_self")
     if share != UNTESTED and own is not None:
-        claims["hurts"] = _said("hurts", SUPPORTED if share in good and own["high"] < 0 else UNSUPPORTED, own)
+        claims["hurts"] = _said("hurts", share if share in good and own["high"] < 0 else UNSUPPORTED, own)
     if share in good:
         row = act(found[0], "spares", found[0].off, found[0].left_over)
-        claims["spares"] = _said("spares", SUPPORTED if row["low"] > 0 else UNSUPPORTED, row)
+        claims["spares"] = _said("spares", share if row["low"] > 0 else UNSUPPORTED, row)
     if (row := _pull(slow, families)) is not None:
         claims["pulls"] = _said("pulls", SUPPORTED if row["low"] > 0 else UNSUPPORTED, row)
-    if claims["hurts"]["verdict"] == SUPPORTED:
+    if claims["hurts"]["verdict"] in good:
         _modest(tables, claims, effect("deactivate", "gap", "matched"))
     for row in tables["clustering"]:
         one = declared.get("deactivate") or declared["steer"]
         if row["selector"] == one["selector"] and row["draws"] >= 19 and row["low"] is not None:
             claims["crowds"] = _said("crowds", SUPPORTED if row["low"] > row["shuffled_max"] else UNSUPPORTED, row)
-    both = {
-        claims["hurts"]["verdict"],
-        SUPPORTED if judged["steers"]["verdict"] in good else judged["steers"]["verdict"],
-    }
-    claims["handle"]["verdict"] = UNSUPPORTED if UNSUPPORTED in both else UNTESTED if UNTESTED in both else SUPPORTED
+    both = {claims["hurts"]["verdict"], judged["steers"]["verdict"]}
+    worst_first = (UNSUPPORTED, UNTESTED, RESERVED, SUPPORTED)
+    claims["handle"]["verdict"] = next(verdict for verdict in worst_first if verdict in both)
 
 
 def _pull(slow: Slow, families: Families) -> Row | None:

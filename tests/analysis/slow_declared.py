@@ -17,6 +17,7 @@ from scipy import optimize, stats
 
 Row = dict[str, Any]
 Sets = Sequence[Sequence[Sequence[float]]]  # log-probabilities by target, clip and option
+Named = Callable[[int, int, Any], float]  # of a set, the name of another and the unit left out
 OFF = ("exists", "disproportionate", "selective")
 ON = ("steers", "grows", "steers selectively")
 
@@ -109,14 +110,23 @@ class Asked:
     def change(self, sets: Sets, m: int, pair: tuple[int, int], gone: Any) -> float:
         return self.separation(sets[m], *pair, gone) - self.separation(self.untouched, *pair, gone)
 
-    def mean_change(self, sets: Sets, m: int, own: bool, gone: Any) -> float:
-        values = [self.change(sets, m, pair, gone) for pair in self.pairs if (self.targets[m] in pair) == own]
+    def mean_change(self, sets: Sets, m: int, own: bool, gone: Any, name: int | None = None) -> float:
+        """Of a set, over the pairs with or without its own emotion, or with or without that of another set."""
+        emotion = self.targets[m if name is None else name]
+        values = [self.change(sets, m, pair, gone) for pair in self.pairs if (emotion in pair) == own]
         return sum(values) / len(values)
 
-    def share(self, sets: Sets, m: int, own: bool, gone: Any) -> float:
-        pairs = [pair for pair in self.pairs if (self.targets[m] in pair) == own]
-        before = [self.separation(self.untouched, *pair, gone) for pair in pairs]
-        return 100 * self.mean_change(sets, m, own, gone) / (sum(before) / len(before))
+    def share(self, sets: Sets, m: int, own: bool, gone: Any, name: int | None = None) -> float:
+        emotion = self.targets[m if name is None else name]
+        before = [self.separation(self.untouched, *pair, gone) for pair in self.pairs if (emotion in pair) == own]
+        return 100 * self.mean_change(sets, m, own, gone, name) / (sum(before) / len(before))
+
+    def by_name(self, sets: Sets, m: int, name: int, gone: Any) -> float:
+        """What the estimand would be of a set that is named after another emotion."""
+        return self.mean_change(sets, m, True, gone, name) - self.mean_change(sets, m, False, gone, name)
+
+    def share_by_name(self, sets: Sets, m: int, name: int, gone: Any) -> float:
+        return self.share(sets, m, True, gone, name) - self.share(sets, m, False, gone, name)
 
     def loss(self, sets: Sets, m: int, emotion: int, against: Sequence[int], gone: Any) -> float:
         """What an emotion's pairs with some others lose, in % of what they had."""
@@ -190,14 +200,50 @@ def jackknife(values: Sequence[float]) -> float:
     return (len(values) - 1) / len(values) * sum((value - middle) ** 2 for value in values)
 
 
-def beyond(asked: Asked, name: str, own: Callable[[Any], float], draws: Sequence[Callable[[Any], float]]) -> Row:
+def spread_of_names(units: Sequence[Any], size: int, named: Named) -> tuple[float, float]:
+    """The variance of a mean over sets, from what each does to emotions of other names: without the clips' part, and whole."""
+    if size < 3:
+        return 0.0, 0.0
+    table = {
+        (m, name, gone): named(m, name, gone)
+        for m in range(size) for name in range(size) if m != name for gone in (None, *units)
+    }  # fmt: skip
+
+    def differs(m: int, name: int, gone: Any) -> float:
+        rest = [table[m, other, gone] for other in range(size) if other != m]
+        return table[m, name, gone] - sum(rest) / len(rest)
+
+    whole = noise = 0.0
+    for m in range(size):
+        squares = sum(differs(m, name, None) ** 2 for name in range(size) if name != m)
+        clips = sum(jackknife([differs(m, name, unit) for unit in units]) for name in range(size) if name != m)
+        # k numbers that add up to 0 differ less from the mean of k - 1 of them than numbers that are free would
+        whole += squares / (size - 2) * (size - 1) / size
+        noise += clips / (size - 2) * (size - 1) / size
+    return max(0.0, (whole - noise) / size / size), whole / size / size  # one set's, averaged; a mean over sets
+
+
+def beyond(
+    asked: Asked,
+    name: str,
+    own: Callable[[Any], float],
+    draws: Sequence[Callable[[Any], float]],
+    named: Named | None = None,
+) -> Row:
     """A statistic of the target sets beyond the mean over control draws, by units of the clips."""
     weights = {unit: asked.weight(unit) for unit in asked.units}
-    return beyond_units(name, {unit: weight for unit, weight in weights.items() if weight > 1e-9}, own, draws)
+    counted = {unit: weight for unit, weight in weights.items() if weight > 1e-9}
+    names = spread_of_names(list(counted), len(asked.targets), named) if named else (0.0, 0.0)
+    return beyond_units(name, counted, own, draws, names, len(asked.targets))
 
 
 def beyond_units(
-    name: str, weights: Mapping[Any, float], own: Callable[[Any], float], draws: Sequence[Callable[[Any], float]]
+    name: str,
+    weights: Mapping[Any, float],
+    own: Callable[[Any], float],
+    draws: Sequence[Callable[[Any], float]],
+    names: tuple[float, float] = (0.0, 0.0),
+    size: int = 0,
 ) -> Row:
     """The same by any units, with both errors."""
     units = list(weights)
@@ -207,6 +253,7 @@ def beyond_units(
         return own(gone) - (sum(draw(gone) for draw in draws) / len(draws) if draws else 0.0)
 
     estimate, sampling, between = over(None), jackknife([over(unit) for unit in units]), 0.0
+    whole = 0.0
     if len(draws) > 1:
         each = [draw(None) for draw in draws]
         alone = []
@@ -214,11 +261,15 @@ def beyond_units(
             centred = [draw(unit) - sum(other(unit) for other in draws) / len(draws) for unit in units]
             alone.append(jackknife(centred))
         noise = sum(alone) / len(alone) * len(draws) / (len(draws) - 1)
-        between = max(0.0, float(np.var(each, ddof=1)) - noise)
-    choice = between * (1 + 1 / len(draws)) if draws else 0.0
+        whole = float(np.var(each, ddof=1))
+        between = max(0.0, whole - noise)
+    twice = 1 + 1 / len(draws) if draws else 1.0
+    choice, spread, free = between * twice, whole * twice, len(draws) - 1
+    if names[0] > choice:
+        choice, spread, free = *names, size * (size - 2)
     error, parts = math.sqrt(sampling + choice), sampling**2 / worth
-    parts += choice**2 / (len(draws) - 1) if len(draws) > 1 else 0.0
-    df = (sampling + choice) ** 2 / parts if parts else worth
+    parts += spread**2 / free if choice else 0.0
+    df = min(worth, max(1.0, (sampling + choice) ** 2 / parts)) if parts else worth
     half, narrow = stats.t.ppf(0.975, df) * error, stats.t.ppf(0.975, worth) * math.sqrt(sampling)
     p = 1.0 if abs(estimate) < 1e-12 else 0.0 if error < 1e-12 else 2 * stats.t.sf(abs(estimate) / error, df)
     row = {"name": name, "estimate": estimate, "low": estimate - half, "high": estimate + half, "df": df, "p": p}
@@ -239,13 +290,35 @@ def slope(asked: Asked) -> Row:
         lambda gone, n=n: fitted([asked.apart(asked.amplified[alpha][1][n], gone) for alpha in doses])
         for n in range(draws)
     ]
-    return beyond(asked, "grows", own, each)
+
+    def named(m: int, name: int, gone: Any) -> float:
+        own, *controls = [
+            fitted([asked.by_name([asked.amplified[alpha][0], *asked.amplified[alpha][1]][n], m, name, gone) for alpha in doses])
+            for n in range(1 + draws)
+        ]  # fmt: skip
+        return own - sum(controls) / len(controls)
+
+    return beyond(asked, "grows", own, each, named)
 
 
-def act(asked: Asked, name: str, under: tuple[Sets, Sequence[Sets]], of: Callable[..., float], *more: Any) -> Row:
+def act(
+    asked: Asked,
+    name: str,
+    under: tuple[Sets, Sequence[Sets]],
+    of: Callable[..., float],
+    *more: Any,
+    by_name: Callable[[Sets, int, int, Any], float] | None = None,
+) -> Row:
     own, draws = under
     functions = [lambda gone, sets=sets: of(sets, *more, gone) for sets in (own, *draws)]
-    return beyond(asked, name, functions[0], functions[1:])
+    if by_name is None:
+        return beyond(asked, name, functions[0], functions[1:])
+
+    def named(m: int, name: int, gone: Any) -> float:
+        controls = [by_name(sets, m, name, gone) for sets in draws]
+        return by_name(own, m, name, gone) - (sum(controls) / len(controls) if controls else 0.0)
+
+    return beyond(asked, name, functions[0], functions[1:], named)
 
 
 def selective(asked: Asked, name: str, under: tuple[Sets, Sequence[Sets]], sign: int) -> Row:
@@ -271,9 +344,9 @@ def declared_tests(asked: Asked) -> dict[str, Row]:
             found |= {name: untested(name) for name in names}
             continue
         sign = -1 if names is OFF else 1
-        found[names[0]] = act(asked, names[0], under, asked.apart)
+        found[names[0]] = act(asked, names[0], under, asked.apart, by_name=asked.by_name)
         if names is OFF:
-            found[names[1]] = act(asked, names[1], under, asked.apart_share)
+            found[names[1]] = act(asked, names[1], under, asked.apart_share, by_name=asked.share_by_name)
         elif sum(0 < alpha <= 1 and len(draws) >= 5 for alpha, (_, draws) in asked.amplified.items()) >= 3:
             found[names[1]] = slope(asked)
         else:

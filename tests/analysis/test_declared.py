@@ -100,12 +100,12 @@ def test_both_parts_of_an_error_by_hand():
     assert found.set_variance.tolist() == [1.0]  # 1/2 of (1 + 1)
     assert found.between_sets.tolist() == [2.0]  # the variance of 0 and 2
     assert found.error.tolist() == [2.0]  # 1 + 2 (1 + 1/2)
-    assert found.df.tolist() == [4**2 / (1**2 / 1 + 3**2 / 1)]
+    assert found.df.tolist() == [1.0]  # 4² / (1² / 1 + 3² / 1) = 1.6 is more than two units have
     test = found.test("x")
-    half = stats.t.ppf(0.975, 1.6) * 2
+    half = stats.t.ppf(0.975, 1) * 2
     assert (test.low, test.high) == pytest.approx((2 - half, 2 + half))
     assert test.set_high == pytest.approx(2 + stats.t.ppf(0.975, 1))
-    assert test.p == pytest.approx(2 * stats.t.sf(1, 1.6))
+    assert test.p == pytest.approx(2 * stats.t.sf(1, 1))
 
 
 def test_draws_that_differ_by_their_clips_alone_add_no_error():
@@ -287,7 +287,7 @@ def test_every_emotion_must_be_comparable_with_every_other_one():
 
 def test_two_emotions_hit_alike_are_not_selective():
     rejected = dict.fromkeys(OFF, 0)
-    world = World(emotions=4, speakers=15, clips=4, draws=5, loss=0.3, neighbour=1.0)
+    world = World(emotions=7, speakers=15, clips=3, draws=5, alphas=(), loss=0.3, neighbour=1.0)
     for seed in range(10):
         for name in OFF:
             rejected[name] += judge(study(world, seed)[0])[name].verdict == SUPPORTED

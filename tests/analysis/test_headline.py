@@ -153,7 +153,8 @@ def test_the_pull_is_told_with_the_spread_of_draws_from_five_speakers_on(run, tm
     responses = build_responses(run)
     found = pull(compare(responses, run.conditions))
     assert (found.units, found.draws) == (6, 10)
-    assert found.df > 5  # that of six speakers and of ten draws together
+    assert 1 <= found.df <= 5  # no more than of six speakers
+    assert found.low < found.set_low
     few = read_run(write_run(tmp_path / "few", THREE, 4, 2))
     assert pull(compare(build_responses(few), few.conditions)) is None
     assert np.isfinite(found.estimate)

@@ -36,7 +36,7 @@ LOSES = effect(-8.0, -11.0, -5.0)
     ("share", "own", "verdict", "word"),
     [
         (SUPPORTED, LOSES, SUPPORTED, ""),
-        (RESERVED, LOSES, SUPPORTED, ""),
+        (RESERVED, LOSES, RESERVED, ""),
         (SUPPORTED, effect(-1.0, -3.0, 1.0), UNSUPPORTED, "does not clearly fall"),
         (SUPPORTED, effect(3.0, 1.0, 5.0), UNSUPPORTED, "does not clearly fall"),
         (UNSUPPORTED, LOSES, UNSUPPORTED, "not shown to be disproportionate"),
@@ -60,6 +60,7 @@ def test_what_is_lost_is_told_beside():
 
 def test_others_are_spared_where_they_surely_lose_less_than_a_third():
     assert spares(SUPPORTED, judged(5.0, 1.0, 9.0)).verdict == SUPPORTED
+    assert spares(RESERVED, judged(5.0, 1.0, 9.0)).verdict == RESERVED
     assert spares(RESERVED, judged(5.0, -1.0, 11.0)).verdict == UNSUPPORTED
     assert spares(UNSUPPORTED, judged(5.0, 1.0, 9.0)).verdict == UNTESTED
     assert spares(SUPPORTED, None).verdict == UNTESTED
@@ -119,7 +120,9 @@ def test_sets_carry_over_where_the_declared_estimand_holds_there_after_correctio
     ("hurt", "steers", "verdict"),
     [
         (SUPPORTED, SUPPORTED, SUPPORTED),
-        (SUPPORTED, RESERVED, SUPPORTED),
+        (SUPPORTED, RESERVED, RESERVED),
+        (RESERVED, SUPPORTED, RESERVED),
+        (RESERVED, UNSUPPORTED, UNSUPPORTED),
         (SUPPORTED, UNSUPPORTED, UNSUPPORTED),
         (UNSUPPORTED, SUPPORTED, UNSUPPORTED),
         (UNTESTED, UNSUPPORTED, UNSUPPORTED),
@@ -141,7 +144,7 @@ def test_a_planted_loss_is_supported_and_a_planted_answer_shift_is_not(tmp_path)
     assert list(found) == NAMES
     for name in OFF:
         assert found[name] == RESERVED, name
-    assert found["hurts"] == SUPPORTED
+    assert found["hurts"] == RESERVED
     # amplifying adds the same to the option on every clip: the answer moves, and nothing is heard better
     assert (found["steers"], found["pulls"], found["handle"]) == (UNSUPPORTED, SUPPORTED, UNSUPPORTED)
     assert found["transfer"] == found["crowds"] == UNTESTED
@@ -167,7 +170,7 @@ def test_shifts_of_answers_support_no_declared_claim(tmp_path, what):
         ({"speakers": None}, "speakers are unknown"),
         ({"speakers": 4}, "only 0 emotions have pairs of which at least 5 speakers"),
         ({"letter_mass": 0.4}, "too few answers are letters"),
-        ({"matched": 4}, "0 draws of control sets: 5 are needed"),
+        ({"matched": 4}, "4 draws of control sets: 5 are needed"),
         ({"matched": 0}, "0 draws of control sets: 5 are needed"),
     ],
 )
@@ -237,7 +240,7 @@ def test_the_claims_of_a_study_in_parts(whole):
     found = said(claims_with(whole, empty("transfer")))
     assert len(found) == 2 * (len(NAMES) - 1) + 1
     assert found["exists", "first", None]["verdict"] == RESERVED
-    assert found["hurts", "first", None]["verdict"] == SUPPORTED
+    assert found["hurts", "first", None]["verdict"] == RESERVED
     assert found["exists", "second", None]["verdict"] == found["hurts", "second", None]["verdict"] == UNSUPPORTED
     assert found["transfer", "", None]["why"] == "sets were not exchanged between corpora"
 
