@@ -2,12 +2,12 @@
 
 Takes a finished run, and as often as asked: permutes the true labels within speaker and block, once for all that
 follows; finds sets anew from the stored activity, by the study's selector and folds, on the clips whose answer happens
-to be the permuted label; draws their own matched controls; asks the model under both; and judges the answers by the
-permuted labels. Only deactivation is asked. Two gates are off: that of a model that tells nothing apart, and the minimum
-of correct clips, which few emotions reach by chance. Each replicate is one line of a file, so that the same command goes
-on where it was stopped.
+to be the permuted label, and controls of their own, of the kind beyond which the study's claims are tested; asks the
+model under both; and judges the answers by the permuted labels. Only deactivation is asked. Two gates are off: that of
+a model that tells nothing apart, and the minimum of correct clips, which few emotions reach by chance. Each replicate is
+one line of a file, so that the same command goes on where it was stopped.
 
-    emoscope run all-clips.toml --out runs/all-clips     # POLISH, all 450 clips: docs/calibration.md has the study
+    emoscope run studies/benchmarks/all-clips.toml
     python studies/benchmarks/pipeline_null.py runs/all-clips --block word,take
 """
 
@@ -107,7 +107,7 @@ def summary(rows: list[dict[str, object]]) -> str:
 def main() -> None:
     """Do what replicates are left, and print what all of them say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a finished run with matched controls")
+    parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("--block", default="", help="columns of items within which labels are permuted, by commas")
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no replicate after so long")

@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from msgspec.structs import replace
 
 from emoscope.analysis.declared import judge
 from emoscope.analysis.headline import declared_evidence
@@ -38,9 +39,10 @@ reliance = false
 agnostic = []
 generate = false
 [controls]
-matched = 5
+matched = 1
 random = 1
 shuffled = 0
+orthogonal = 5
 """
 
 
@@ -60,9 +62,9 @@ def test_a_model_that_learned_nothing_is_asked_what_the_claims_need_on_the_same_
     before = run.read_table("items").filter(pl.col("status") == "used")
     assert items.select("clip", "fold", "truth", "options").equals(before.select("clip", "fold", "truth", "options"))
     assert set(items["status"]) == {"used"}
-    # baseline; three sets and their five matched draws each, switched off and amplified by the declared strength
+    # baseline; three sets and their five draws each, switched off and amplified by the declared strength
     assert conditions.height == 1 + 2 * 3 * 6
-    assert set(conditions["control"].drop_nulls()) == {"target", "matched"}
+    assert set(conditions["control"].drop_nulls()) == {"target", "orthogonal"}
     assert set(conditions["alpha"].drop_nulls()) == {0.5}
     # sets rest on the true labels of all clips, not on those that were answered rightly: eight of each are outside a fold
     sets = own.read_table("sets").filter(pl.col("fold") != "all")
@@ -114,6 +116,8 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path, run):
 
 def test_what_is_asked_is_what_declared_claims_need():
     study = narrowed(Study(controls=Controls(outcomes=True)).with_budget(0.01))
-    assert (study.controls.matched, study.controls.random, study.controls.shuffled) == (10, 0, 0)
-    assert not study.controls.outcomes
+    assert study.controls == replace(Controls(), matched=0, random=0, shuffled=0)
     assert study.identify.budgets == (0.01,)
+    # four draws are too few to be tested beyond
+    few = narrowed(Study(controls=Controls(orthogonal=4, matched=7)).with_budget(0.01))
+    assert (few.controls.orthogonal, few.controls.matched) == (0, 7)

@@ -34,7 +34,9 @@ def share(items: pl.DataFrame) -> float:
 
 def test_what_is_there_is_read_on_other_speakers_and_what_is_not_there_is_not(tmp_path):
     items, rng = table(), np.random.default_rng(0)
-    means = rng.normal(0, 1, (len(items), 2, 40)) + 5 * rng.normal(0, 1, (6, 2, 40))[items["speaker"].rank("dense") - 1]
+    means = (
+        rng.normal(0, 1, (len(items), 2, 40)) + 50 * rng.normal(0, 1, (6, 2, 40))[items["speaker"].rank("dense") - 1]
+    )
     codes = np.array([LABELS.index(label) for label in items["truth"]])
     nothing = stored(tmp_path / "nothing", means)
     means[np.arange(len(items))[:, None], 1, 10 * codes[:, None] + np.arange(10)] += 4
@@ -43,8 +45,8 @@ def test_what_is_there_is_read_on_other_speakers_and_what_is_not_there_is_not(tm
 
 
 def test_an_item_is_read_without_its_own_fold(tmp_path):
-    # one speaker has the labels turned round: his items are read as the others have them
-    items, rng = table(), np.random.default_rng(1)
+    # one of two speakers has the labels turned round: his items are read as the other has them
+    items, rng = table(speakers=2), np.random.default_rng(1)
     codes = np.array([LABELS.index(label) for label in items["truth"]])
     turned = (items["speaker"] == "s0").to_numpy()
     codes[turned] = (codes[turned] + 1) % 3

@@ -16,7 +16,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from emoscope import __version__
-from emoscope.analysis.declared import judge
+from emoscope.analysis.declared import FEWEST_DRAWS, judge
 from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.headline import CONTROLS as DECLARED_CONTROLS
 from emoscope.analysis.headline import declared_evidence
@@ -30,6 +30,7 @@ from emoscope.experiments.listen import hear
 from emoscope.experiments.schema import Controls, Study
 from emoscope.experiments.study import read_study
 from emoscope.neurons.activity import Activity
+from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.probe import read_labels
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import FORMAT, digest, refuse_study
@@ -95,13 +96,15 @@ class Source:
 
 
 def narrowed(study: Study) -> Study:
-    """The study with what its declared claims need alone: one selector and budget, their controls, two interventions.
+    """The study with what its declared claims need alone: one selector and budget, one kind of control, two interventions.
 
-    An emotion needs one clip for a set, as sets are found on the true labels of all clips.
+    Controls are those beyond which claims are tested (:data:`~emoscope.analysis.headline.CONTROLS`). An emotion needs one
+    clip for a set, as sets are found on the true labels of all clips.
 
     Example:
-        >>> narrowed(Study()).interventions.alphas, narrowed(Study()).controls.random
-        ((0.5,), 0)
+        >>> asked = narrowed(Study())
+        >>> asked.interventions.alphas, asked.controls.orthogonal, asked.controls.matched
+        ((0.5,), 19, 0)
     """
     head, controls, work = study.headline, study.controls, study.interventions
     assert head.budget is not None or not study.identify.budgets
@@ -113,8 +116,9 @@ def narrowed(study: Study) -> Study:
         "minimum": 1,
         "compare_at_common_size": False,
     }
-    draws = {name: getattr(controls, name, 0) for name in DECLARED_CONTROLS if name in Controls.__struct_fields__}
-    none = {name: 0 for name, value in msgspec.to_builtins(controls).items() if not isinstance(value, bool)}
+    enough = (name for name in DECLARED_CONTROLS if getattr(controls, name) >= FEWEST_DRAWS)
+    beyond = next(enough, DECLARED_CONTROLS[-1])
+    draws = {name: getattr(controls, name) if name == beyond else 0 for name in CONTROLS}
     return replace(
         study,
         identify=replace(study.identify, **few),
@@ -122,7 +126,7 @@ def narrowed(study: Study) -> Study:
             work, deactivate=("zero",), alphas=(head.alpha,), positions=(), layers=(), reselect_in_ranges=False,
             profile=False, agnostic=(), reliance=False, generate=False,
         ),
-        controls=replace(controls, **(none | draws), outcomes=False),
+        controls=Controls(**draws),
     )  # fmt: skip
 
 
