@@ -126,7 +126,7 @@ def narrowed(study: Study) -> Study:
             work, deactivate=("zero",), alphas=(head.alpha,), positions=(), layers=(), reselect_in_ranges=False,
             profile=False, agnostic=(), reliance=False, generate=False,
         ),
-        controls=Controls(**draws),
+        controls=replace(Controls(), **{name: draws.get(name, 0) for name in CONTROLS}),
     )  # fmt: skip
 
 
