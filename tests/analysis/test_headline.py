@@ -126,10 +126,37 @@ def test_claims_are_beyond_orthogonal_sets_where_there_are_enough_else_matched_o
     assert enough.control == "orthogonal"
     assert len(enough.evidence.off.draws) == 5
     assert evidence(controls_named(run, range(4))).control == "matched"
+    few = evidence(controls_named(changed(run, conditions=run.conditions.filter(pl.col("draw").fill_null(0) < 4)), [0]))
+    assert few.control == "orthogonal"  # shown though too few
+    assert judge(few.evidence)["exists"].why == "1 draws of control sets: 5 are needed"
     none = changed(run, conditions=run.conditions.filter(pl.col("control").fill_null("target") == "target"))
     found = evidence(none)
     assert found.control is None
     assert judge(found.evidence)["exists"].why == "0 draws of control sets: 5 are needed"
+
+
+def with_draws(run, most):
+    """The run with so many draws of matched sets at some strengths: copies of those at 0.5, over and over."""
+    matched = run.conditions.filter(control="matched", kind="steer", alpha=0.5)
+    conditions, answers = [run.conditions.join(matched, on="condition", how="anti")], [run.answers]
+    for alpha, draw in [(alpha, draw) for alpha, count in most.items() for draw in range(count)]:
+        name = pl.col("condition") + f" {alpha} draw {draw}"
+        same = matched.filter(draw=draw % 10)
+        numbers = [pl.lit(draw, same.schema["draw"]).alias("draw"), pl.lit(alpha, same.schema["alpha"]).alias("alpha")]
+        conditions.append(same.with_columns(name, *numbers))
+        answers.append(run.answers.join(same.select("condition"), on="condition", how="semi").with_columns(name))
+    return changed(run, conditions=pl.concat(conditions), answers=pl.concat(answers))
+
+
+@pytest.mark.parametrize("fewer", [3, 12])
+def test_a_draw_stands_at_the_same_place_under_every_strength(run, fewer):
+    most = {0.25: fewer, 0.5: 19, 1.0: 19, 2.0: 0}
+    found = evidence(with_draws(run, most)).asked.amplified
+    assert {alpha: len(draws) for alpha, (_, draws) in found.items()} == most
+    usual = evidence(run).asked.amplified[0.5][1]
+    for alpha in most:
+        for place, draw in enumerate(found[alpha][1]):
+            np.testing.assert_array_equal(draw, usual[place % 10])
 
 
 def test_only_the_headline_s_sets_and_strengths_count(run):

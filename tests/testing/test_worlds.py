@@ -103,6 +103,34 @@ def test_false_claims_are_seldom_supported(name):
     assert max(heads.values()) <= 4  # at 2.5 % five and more of 40 are rarer than 1 in 250
 
 
+@pytest.mark.parametrize("emotions", [4, 7])
+def test_target_sets_that_act_more_than_controls_but_know_no_emotion_are_seldom_supported(emotions):
+    name = "target sets with much larger effects of their own"
+    world = replace(NULLS[name], speakers=8, emotions=emotions, clips=2, draws=5, alphas=())
+    assert (world.potent, world.own_loss) == (0.15, 0.01)
+    found = [judge(evidence(world, seed), onward=False)["exists"].verdict for seed in range(60)]
+    assert found.count(SUPPORTED) <= 0.08 * 60
+
+
+def test_target_sets_alone_are_potent():
+    still = {"effects": 0.0, "own_shift": 0.0, "own_loss": 0.01, "alphas": ()}
+    found = evidence(replace(SMALL, **still, potent=0.2)).off
+    sizes = [np.abs(each.change[0][:, each.testable]).mean() for each in (found.own, *found.draws)]
+    assert min(sizes[0] / size for size in sizes[1:]) > 10
+    none = evidence(replace(SMALL, **still)).off
+    np.testing.assert_allclose(none.draws[0].change, found.draws[0].change)  # controls stay as they are
+
+
+def test_every_strength_is_worked_out_once():
+    answers = simulate(replace(SMALL, alphas=(0.5, 1.0), shift_varies=1.0, steer_shift=1.0), np.random.default_rng(0))
+    first = answers.amplified[0.5]
+    np.testing.assert_array_equal(answers.amplified[1.0][0], answers.amplified[1.0][0])
+    assert answers.amplified[0.5][0] is first[0]
+    assert [draw is same for draw, same in zip(answers.amplified[0.5][1], first[1], strict=True)] == [True] * 5
+    with pytest.raises(KeyError):
+        answers.amplified[0.75]
+
+
 def test_a_real_loss_and_gain_are_found():
     found = judge(evidence(REAL["a loss of 30 %, a gain of 15 %"]))
     assert {test.verdict for test in found.values()} == {SUPPORTED}

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -118,7 +118,7 @@ def narrowed(study: Study) -> Study:
     }
     enough = (name for name in DECLARED_CONTROLS if getattr(controls, name) >= FEWEST_DRAWS)
     beyond = next(enough, DECLARED_CONTROLS[-1])
-    draws = {name: getattr(controls, name) if name == beyond else 0 for name in CONTROLS}
+    draws: dict[str, Any] = {name: getattr(controls, name) if name == beyond else 0 for name in CONTROLS}
     return replace(
         study,
         identify=replace(study.identify, **few),
