@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, variance
@@ -79,16 +80,38 @@ class Slow:
         return found
 
     def estimand(self, draw: int | None, without: str | None) -> float:
-        apart = []
+        read = self.by_name(draw, without)
+        return fmean(read[name, name] for name in self.options)
+
+    def by_name(self, draw: int | None, without: str | None) -> dict[tuple[str, str], float]:
+        """What each set does to the pairs of each emotion, less what it does to the others."""
+        found = {}
         for target in self.options:
             rows = [r for r in self.rows if r["kind"] == "deactivate" and (r["draw"], r["set"]) == (draw, target)]
             by_clip = {row["clip"]: row for row in rows}
-            own, others = [], []
-            for pair in self.testable():
-                change = self.separation(by_clip, *pair, without)
-                (own if target in pair else others).append(0.0 if change is None else change)
-            apart.append(fmean(own) - fmean(others))
-        return fmean(apart)
+            changes = {pair: self.separation(by_clip, *pair, without) or 0.0 for pair in self.testable()}
+            for name in self.options:
+                own = fmean(change for pair, change in changes.items() if name in pair)
+                found[target, name] = own - fmean(change for pair, change in changes.items() if name not in pair)
+        return found
+
+    def between_names(self, units: list[str], jackknife: Callable[[list[float]], float]) -> tuple[float, float]:
+        """The variance that sets' differing effects on other emotions give the estimate: without the clips' part, and whole."""
+        beyond = {}
+        for gone in (None, *units):
+            own, *draws = (self.by_name(draw, gone) for draw in (None, *self.draws))
+            beyond[gone] = {key: own[key] - fmean(draw[key] for draw in draws) for key in own}
+        k, whole, noise = len(self.options), 0.0, 0.0
+        for target in self.options:
+            rest = [name for name in self.options if name != target]
+            apart = {
+                gone: [read[target, name] - fmean(read[target, other] for other in rest) for name in rest]
+                for gone, read in beyond.items()
+            }
+            whole += sum(value**2 for value in apart[None])
+            noise += sum(jackknife([apart[unit][place] for unit in units]) for place in range(k - 1))
+        scale = (k - 1) / (k - 2) / k**3
+        return max(0.0, whole - noise) * scale, whole * scale
 
     def weight(self, unit: str) -> float:
         total = 0.0
@@ -114,8 +137,13 @@ class Slow:
         of_set = jackknife([self.estimand(None, unit) - fmean(parts[unit]) for unit in units])
         alone = fmean(jackknife([parts[unit][j] - fmean(parts[unit]) for unit in units]) for j in range(d))
         between = max(0.0, variance(wholes) - alone * d / (d - 1)) * (1 + 1 / d)
+        spread, free = variance(wholes) * (1 + 1 / d), d - 1
+        names, raw = self.between_names(units, jackknife)
+        if names > between:
+            between, spread, free = names, raw, len(self.options) * (len(self.options) - 2)
         effective = sum(weights.values()) ** 2 / sum(value**2 for value in weights.values()) - 1
-        df = (of_set + between) ** 2 / (of_set**2 / effective + between**2 / (d - 1))
+        df = (of_set + between) ** 2 / (of_set**2 / effective + (spread**2 / free if between else 0.0))
+        df = min(effective, max(1.0, df))
         half, own = (
             student.ppf(0.975, n) * math.sqrt(square) for n, square in ((df, of_set + between), (effective, of_set))
         )
