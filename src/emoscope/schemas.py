@@ -53,8 +53,8 @@ def tables() -> Mapping[str, Table]:
     """Name -> every stored table, as ``data/tables.toml`` declares it.
 
     Example:
-        >>> tables()["effects"].columns["low"].unit, tables()["tests"].sorted_by
-        ('', ('kind',))
+        >>> tables()["effects"].columns["low"].unit, tables()["answers"].sorted_by
+        ('', ('condition', 'scoring', 'item'))
     """
     declared = _declared()
     groups, columns = declared["groups"], declared["columns"]
@@ -153,7 +153,7 @@ def as_table(name: str, rows: Iterable[Mapping[str, Any]], stored: bool = False)
     """Rows as a table, in its order; what a row does not name is null, what the table does not have is left out.
 
     Example:
-        >>> as_table("tests", [{"kind": "steer", "p": 0.5}])["measure"].to_list()
+        >>> as_table("tests", [{"kind": "steer", "p": 0.5}])["unit"].to_list()
         [None]
     """
     import polars as pl

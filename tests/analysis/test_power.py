@@ -116,17 +116,17 @@ def test_speakers_of_one_session_are_one_unit() -> None:
 
 def test_more_speakers_and_more_clips_need_less_of_the_other() -> None:
     spread = replace(USUAL, between=0.3, within=1.0)
-    found = needs(5.0, spread, (5, 15, 24, 50, 100), (3, 30), studies=400)
+    found = needs(8.0, spread, (5, 15, 24, 50, 100), (3, 30), studies=400)
     fewest = [one.clips for one in found]
     assert fewest[0] is None  # speakers differ too much: no number of clips is enough
     known = [clips for clips in fewest if clips]
     assert known == sorted(known, reverse=True)
     assert all(one.power[3] <= one.power[30] for one in found)
-    assert found == needs(5.0, spread, (5, 15, 24, 50, 100), (3, 30), studies=400)
+    assert found == needs(8.0, spread, (5, 15, 24, 50, 100), (3, 30), studies=400)
     last = found[-1]
     assert last.clips
-    assert power(5.0, spread, 100, last.clips, 400) >= 80
-    assert last.clips == 1 or power(5.0, spread, 100, last.clips - 1, 400) < 80
+    assert power(8.0, spread, 100, last.clips, 400) >= 80
+    assert last.clips == 1 or power(8.0, spread, 100, last.clips - 1, 400) < 80
     # sets that differ are not made up for by speakers
     assert power(5.0, replace(spread, sets=0.3), 100, 30, 400) < 20
 

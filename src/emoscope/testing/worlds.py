@@ -339,7 +339,7 @@ def star() -> dict[str, World]:
         "two emotions hit alike",
     )
     designs: dict[str, dict[str, Any]] = {
-        "3 emotions": {"emotions": 3}, "4 emotions": {"emotions": 4}, "5 speakers": {"speakers": 5, "clips": 12},
+        "3 emotions": {"emotions": 3}, "5 speakers": {"speakers": 5, "clips": 12},
         "10 speakers in 5 sessions, 4 emotions": {"speakers": 10, "sessions": 5, "emotions": 4, "clips": 12},
         "100 speakers, 1 clip each": {"speakers": 100, "clips": 1}, "19 draws": {"draws": 19}, "5 draws": {"draws": 5},
     }  # fmt: skip
