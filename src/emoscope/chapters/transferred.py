@@ -81,7 +81,7 @@ def _rows(
         row = fixed | {"target": target, "targets": 1 if target else len(targets)}
         if len(over) > 1:
             row |= {"draw_min": float(over[:, 0].min()), "draw_max": float(over[:, 0].max())}
-        rows.append(row | replace(before, values=over.mean(axis=0), unreliable=touched).columns())
+        rows.append(row | replace(before, values=over.mean(axis=0), unreliable=touched, bounded=False).columns())
     return rows
 
 
