@@ -426,7 +426,7 @@ def test_a_null_that_was_not_run_says_why(folder, tmp_path, monkeypatch):
 
 def test_tables_are_written_as_latex_beside_the_csv(folder, page):
     written = {path.stem for path in (folder / "tables").glob("*.tex")}
-    # it asks in one wording, has no misses, no peer, and emotions of high arousal alone
+    # it asks in one wording, has no misses, no peer, no untrained model, and emotions of high arousal alone
     named = {one.name for one in tables("run") if one.files} | {"claims"}
     assert written == named - {"wordings", "outcomes", "outcome_sets", "published", "arousal", "untrained"}
     for name in written:
