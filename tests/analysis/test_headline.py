@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from emoscope.analysis.claim_rules import ONE_DRAW
 from emoscope.analysis.contrasts import compare
-from emoscope.analysis.declared import judge
+from emoscope.analysis.declared import UNTESTED, judge
 from emoscope.analysis.headline import declared_evidence, independent_units, pull
 from emoscope.analysis.load import read_run
 from emoscope.analysis.responses import build_responses
@@ -185,3 +186,7 @@ def test_the_pull_is_told_with_the_spread_of_draws_from_five_speakers_on(run, tm
     few = read_run(write_run(tmp_path / "few", THREE, 4, 2))
     assert pull(compare(build_responses(few), few.conditions)) is None
     assert np.isfinite(found.estimate)
+    unreliable = pull(compare(responses, run.conditions, frozenset({"baseline"})))
+    assert (unreliable.verdict, unreliable.low) == (UNTESTED, None)
+    single = run.conditions.filter((pl.col("control") != "matched") | (pl.col("draw") == 0))
+    assert pull(compare(responses, single)).why == ONE_DRAW

@@ -173,7 +173,7 @@ def test_a_simulated_study_gets_the_verdicts_of_the_calibration(name: str) -> No
             assert verdict == verdicts[claim], (study, claim)
 
 
-DOUBT = "beyond matched sets alone, as there are no orthogonal ones"
+DOUBT = "beyond matched sets alone, not beyond orthogonal ones"
 
 
 def _same(frame: pl.DataFrame, tests, labels) -> None:
@@ -340,6 +340,8 @@ def test_what_is_asked_must_be_there(table: pl.DataFrame, tmp_path: Path) -> Non
 def test_control_sets_of_any_name_can_be_given(table: pl.DataFrame) -> None:
     mine = table.with_columns(pl.col("control").replace({"matched": "mine"}))
     assert judge(mine, alpha=0.5).control == "mine"
+    braces = table.with_columns(pl.col("control").replace({"matched": "my {x}"}))
+    assert judge(braces, alpha=0.5).control == "my {x}"
     more = pl.concat([mine, table.filter((pl.col("control") == "matched") & (pl.col("draw") < 4))])
     assert judge(more, alpha=0.5).control == "mine"
     assert judge(more, alpha=0.5, control="matched").tests["why"][0] == "4 draws of control sets: 5 are needed"

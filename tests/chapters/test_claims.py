@@ -74,6 +74,11 @@ def test_amplifying_pulls_where_the_interval_lies_above_zero():
     assert pulls(None, None).verdict == UNTESTED
 
 
+def test_why_a_pull_is_not_testable_is_said():
+    found = pulls(Test("pulls", UNTESTED, claim_rules.ONE_DRAW), None)
+    assert (found.verdict, found.why) == (UNTESTED, claim_rules.ONE_DRAW)
+
+
 def test_modest_data_are_enough_where_few_clips_keep_the_gap_beyond_matched_neurons():
     matched, hurt = effect(-2.0, -3.0, -1.0), Decision(SUPPORTED, "")
 

@@ -75,6 +75,9 @@ def unusable(row: Row | None, absent: str) -> str | None:
 TOO_UNRELIABLE = "too few answers are letters, or the written answers differ too often"
 """Why a unreliable effect supports no verdict."""
 
+ONE_DRAW = "one draw of control sets does not say how much sets differ"
+"""Why an effect beyond a single draw supports no verdict."""
+
 AT_CHANCE = "the untouched model is not clearly above chance: an effect would be one of how it answers, not of emotion"
 """Why nothing can be concluded where the model does not know the emotions."""
 
@@ -136,7 +139,7 @@ def pulls(test: Test | None, gap: Row | None) -> Decision:
     spread; ``gap`` the effect ``excess_pull_gap``, named beside it.
     """
     if test is None or test.low is None:
-        return untested("no set was amplified beside matched neurons")
+        return untested(test.why if test is not None else "no set was amplified beside matched neurons")
     beside = "" if gap is None or gap["low"] is None else f"excess pull gap {span(gap)}"
     up = test.low > 0
     why = "; ".join(filter(None, [None if up else "the interval is not above 0", beside]))

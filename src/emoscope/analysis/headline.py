@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.claim_rules import ONE_DRAW, TOO_UNRELIABLE
 from emoscope.analysis.contrasts import Compared, Conditions, families, measures, shared
-from emoscope.analysis.declared import FEWEST_DRAWS, Beyond, Evidence, Test, gather
+from emoscope.analysis.declared import FEWEST_DRAWS, UNTESTED, Beyond, Evidence, Test, gather
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips
 from emoscope.analysis.responses import Responses
@@ -122,6 +123,10 @@ def pull(compared: Sequence[Compared]) -> Test | None:
             own, *draws = (measures(change)["pull_overall"] for change in (case.excess.own, *case.excess.matched))
             if (own.sizes > 0).sum() < MINIMUM_SPEAKERS:
                 return None
+            if case.excess.beyond.unreliable:
+                return Test("pulls", UNTESTED, TOO_UNRELIABLE)
+            if len(draws) < 2:
+                return Test("pulls", UNTESTED, ONE_DRAW)
             stacked = np.array([draw.values for draw in draws])[..., None]
             return Beyond(own.values[:, None], stacked, own.sizes).test("pulls")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,7 +137,7 @@ def rows_of(tests: Iterable[Test], options: Iterable[str], **about: object) -> l
     claims, labels = {claim.name: claim for claim in CLAIMS}, list(options)
     return [
         vars(test) | {"kind": claims[test.name].kind, "unit": claims[test.name].unit, "rule": RULE}
-        | {"why": test.why.format(*labels) or None} | about
+        | {"why": re.sub(r"\{(\d+)\}", lambda code: labels[int(code[1])], test.why) or None} | about
         for test in tests
     ]  # fmt: skip
 
@@ -159,7 +160,7 @@ def _reserved(test: Test, control: str | None) -> Test:
     """A claim that holds beyond other than orthogonal sets holds with reservations, as in runs."""
     if test.verdict != SUPPORTED or control == ORTHOGONAL:
         return test
-    doubt = f"beyond {control} sets alone, as there are no {ORTHOGONAL} ones"
+    doubt = f"beyond {control} sets alone, not beyond {ORTHOGONAL} ones"
     return replace(test, verdict=RESERVED, why="; ".join(filter(None, (test.why, doubt))))
 
 

@@ -202,7 +202,8 @@ def _carried(study: StudyRuns, row: Row) -> Test:
         source = part.run.transferred.get(row["source"]) if part.of == row["host"] and part.there else None
         found = declared_evidence(source, build_responses(source), ("transferred",)) if source else None
         if found and found.evidence.off and found.evidence.off.draws and part.role in ("shared", "main"):
-            if why := declared.blocked(found.evidence):
+            single = rules.ONE_DRAW if len(found.evidence.off.draws) < 2 else None
+            if why := rules.TOO_UNRELIABLE if row["unreliable"] else declared.blocked(found.evidence) or single:
                 return replace(lacking, why=why)
             if not found.evidence.off.own.targets:
                 return replace(lacking, why="no emotion that has sets has enough speakers there")

@@ -56,7 +56,7 @@ class FoundSets:
         for name in self.frame["set"].unique():
             self.neuron_sets(name).save(place := set_folder(folder, name), {"set": name})
             for earlier in place.iterdir():
-                if earlier.name != FILE:
+                if earlier.name != FILE and earlier.is_file():
                     earlier.unlink()
 
     def neuron_sets(self, name: str) -> NeuronSets:
