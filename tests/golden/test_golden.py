@@ -38,9 +38,8 @@ def test_the_example_gives_the_tables_and_the_page_that_it_gave(tmp_path, monkey
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "is not in the run folder" not in page
     tests = pl.read_parquet(folder / "tables" / "tests.parquet")
-    declared = tests.row(by_predicate=pl.col("kind") == "deactivate", named=True)
-    assert declared["measure"] == "excess_gap"
-    assert f"{abs(declared['estimate']):.1f} percentage points" in " ".join(page.split())
+    declared = tests.row(by_predicate=pl.col("name") == "exists", named=True)
+    assert f"pairwise change −{abs(declared['estimate']):.2f} nat" in " ".join(page.split())
     assert "Of the excess gap of −15.1 points, −5.1 know nothing of the clip" in " ".join(page.split())
 
 
