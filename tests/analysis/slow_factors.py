@@ -14,7 +14,7 @@ from tests.analysis.slow import FAMILY, Families, Row, Slow, Statistic, as_share
 
 NAMES = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}
 NO_LABEL = {
-    "item", "clip", "corpus", "speaker", "session", "split", "fold", "side", "label", "truth", "wording", "options",
+    "item", "clip", "corpus", "speaker", "session", "block", "split", "fold", "side", "label", "truth", "wording", "options",
     "order", "duration_s", "checksum", "fate", "why", "evaluated", "path", "correct", "answered", "transcript", "presentation",
 }  # fmt: skip
 Keys = tuple[tuple, ...]
