@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -79,8 +80,23 @@ def transformers_class(name: str) -> Any:
         ) from error
 
 
+MOST_FILTERS = 4096
+
+
 def from_folder(name: str, folder: Path, **further: str) -> Any:
-    """What a class of transformers without weights, such as a tokenizer, reads from a folder, without the network."""
+    """What a class of transformers without weights, such as a tokenizer, reads from a folder, without the network.
+
+    ``ValueError`` where a processor wants more mel filters than any model has: making them takes gigabytes.
+    """
+    for path in (folder / "processor_config.json", folder / "preprocessor_config.json"):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except ValueError:  # the class itself says what is wrong with the file
+            found = {}
+        found = found.get("feature_extractor", found) if isinstance(found, dict) else {}
+        filters = found.get("feature_size") if isinstance(found, dict) else None
+        if isinstance(filters, int | float) and filters > MOST_FILTERS:
+            raise ValueError(f"{path}: feature_size {filters} is not a number of mel filters: fetch the file again")
     return transformers_class(name).from_pretrained(folder, local_files_only=True, **further)
 
 
