@@ -177,3 +177,16 @@ def test_the_command_writes_beside_the_study(tmp_path, file):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == read_registration(tmp_path / "mine.registration.json")
+
+
+def test_an_imported_file_counts_by_what_was_run_of_it(tmp_path):
+    def declared(folder: str, code: str) -> dict:
+        place = tmp_path / folder
+        place.mkdir()
+        (place / "own.py").write_text(code)
+        (place / "study.toml").write_text('name = "mine"\nimport = ["own.py"]\n')
+        return declares(read_study(place / "study.toml"))
+
+    first = declared("one", "OWN = 1\n")
+    assert declared("elsewhere", "OWN = 1\n") == first
+    assert declared("edited", "OWN = 2\n")["study"] != first["study"]

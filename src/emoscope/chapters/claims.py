@@ -172,8 +172,6 @@ def _spared(part: Part) -> Test | None:
     found = part.declared
     if found is None or found.evidence.off is None or not found.evidence.off.draws or declared.blocked(found.evidence):
         return None
-    if declared.blocked(found.evidence):
-        return None
     statistic = declared.left_over(declared.SPARED)
     return declared.beyond(found.evidence.off, found.evidence.sizes, statistic).test("spares")
 

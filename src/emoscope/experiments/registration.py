@@ -15,6 +15,7 @@ from emoscope.analysis import declared
 from emoscope.analysis.headline import CONTROLS
 from emoscope.analysis.registration import AFTER, differences
 from emoscope.experiments.schema import Study, StudyError
+from emoscope.experiments.study import imported_code
 from emoscope.runs import RunFolder
 from emoscope.runs.folder import digest, replacing
 from emoscope.vocabulary import LEVEL, MINIMUM_SPEAKERS
@@ -30,7 +31,8 @@ ESTIMAND = (
     "over emotions with a set; target sets minus the mean of control draws"
 )
 ERROR = (
-    "jackknife over units, plus how much control sets differ from each other; t with Satterthwaite's degrees of freedom"
+    "jackknife over units, plus the larger of how much control sets differ from each other and how differently target sets "
+    "act on emotions that they are not named after; t with Satterthwaite's degrees of freedom"
 )
 UNIT = "the session, where every speaker stands in one alone and some session holds several; else the speaker"
 SETS = (
@@ -59,6 +61,8 @@ def declares(study: Study, looks: int = 1) -> dict[str, Any]:
         ['exists', 'disproportionate', 'selective']
     """
     plain: dict[str, Any] = msgspec.to_builtins(study)
+    if "import" in plain:  # by what was run of each file, wherever it lies
+        plain["import"] = {Path(path).name: checksum for path, checksum in imported_code(study).items()}
     identify, question = plain["identify"], plain["question"]
     kinds = dict.fromkeys(claim.kind for claim in declared.CLAIMS)
     content = {
@@ -74,7 +78,7 @@ def declares(study: Study, looks: int = 1) -> dict[str, Any]:
         "estimand": ESTIMAND,
         "error": ERROR,
         "unit": UNIT,
-        "block": "labels are exchanged within the speaker",
+        "block": "labels are exchanged within the speaker and, where a block holds several emotions, within the block",
         "sequences": [[claim.name for claim in declared.CLAIMS if claim.kind == kind] for kind in kinds],
         "level": f"{LEVEL:g}, two-sided; the first of both sequences after Holm, the others only if the one before holds",
         "draws": plain["controls"],
