@@ -75,7 +75,7 @@ class Idle(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = SimpleNamespace(num_hidden_layers=LAYERS, _attn_implementation="none")
+        self.config = SimpleNamespace(num_hidden_layers=LAYERS, _attn_implementation="sdpa")
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.words = nn.Embedding(64, HIDDEN, dtype=torch.bfloat16)
 
