@@ -108,5 +108,5 @@ def test_the_gap_itself_is_parted_where_nothing_was_matched():
     found = blind_part(rows.get, 2)
     assert found == Blind("gap", -6.0, 2.0, 2, 2)
     assert found.sentence().startswith("Of the gap of −6.0 points, +2.0 know nothing of the clip (the blind part)")
-    assert found.sentence().endswith("The other −8.0 have not been tested.")
+    assert found.sentence().endswith("No claim rests on the gap.")
     assert blind_part({}.get, 2) is None

@@ -80,7 +80,7 @@ NAMES = {"excess_gap": "excess gap", "gap": "gap"}
 
 BLIND_PART = (
     "Blind part: what of the gap knows nothing of the clip, since answers that move alike on clips of all emotions give as "
-    "much. What is beyond it has not been tested."
+    "much. No claim rests on these gaps."
 )
 """The words, for where several gaps stand with their blind parts."""
 
@@ -115,7 +115,7 @@ class Blind:
 
         Example:
             >>> print(Blind("excess_gap", -14.3, -10.0, 3, 3).sentence())
-            Of the excess gap of −14.3 points, −10.0 know nothing of the clip (the blind part): answers that move alike on clips of all emotions give as much. The other −4.3 have not been tested.
+            Of the excess gap of −14.3 points, −10.0 know nothing of the clip (the blind part): answers that move alike on clips of all emotions give as much. No claim rests on the gap.
         """
         lead = f"the {NAMES[self.measure]} of {number(self.gap, sign=True)} points"
         if self.part is None:
@@ -125,7 +125,7 @@ class Blind:
             )
         return (
             f"Of {lead}, {number(self.part, sign=True)} know nothing of the clip (the blind part): answers that move alike on clips of "
-            f"all emotions give as much. The other {number(self.gap - self.part, sign=True)} have not been tested."
+            "all emotions give as much. No claim rests on the gap."
         )
 
 
