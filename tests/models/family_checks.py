@@ -97,7 +97,7 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
             assert torch.equal(model.next_logits(batch, gains, start), model.next_logits(batch, gains))
 
     def test_rows_in_one_line_answer_as_padded_ones(self, model, prepared, proofs, close):
-        proof = proofs["rows in one line answer as padded ones, or are padded"]
+        proof = proofs["rows in one line answer and are recorded as padded ones, or are padded"]
         assert ("rows are padded" in proof.note) is not self.packs, proof
         assert model.packs is self.packs
         draw = torch.Generator().manual_seed(0)

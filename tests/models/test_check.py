@@ -165,6 +165,21 @@ def test_weights_that_do_not_come_back_are_found(model, prepared, monkeypatch):
     assert proof.status == "failed"
 
 
+def test_answers_recorded_of_other_rows_let_rows_be_padded(model, prepared):
+    def score_lines(self, lines, observe, answer):
+        # the prompts are recorded rightly, the answers of the pooled pass in another order of lines
+        return AudioFlamingo3.score_lines(self, lines[::-1], observe[::-1], answer)
+
+    name = "rows in one line answer and are recorded as padded ones, or are padded"
+    assert by_name(run_proofs(model, prepared))[name].measured is not None
+    assert model.packs
+    wrong = broken(model, score_lines=score_lines)
+    proof = by_name(run_proofs(wrong, prepared))[name]
+    assert (proof.status, proof.measured) == ("passed", None)
+    assert proof.note.startswith("rows are padded")
+    assert not wrong.packs
+
+
 def test_sampling_is_told_from_the_likeliest_token(model):
     def write(self, prepared, gains=None, max_new_tokens=20, keep_logits=False):
         tokens, logits = super(type(self), self).write(prepared, gains, max_new_tokens, keep_logits)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from emoscope.models.statistics import AT_ONCE, ELEMENTS, ScopeStatistics, half
+from emoscope.models.statistics import AT_ONCE, ELEMENTS, ScopeStatistics, half, lines_apart
 from emoscope.models.values import ProofFailed
 
 
@@ -120,6 +122,21 @@ def test_rows_in_one_line_are_counted_as_a_slow_count_does(monkeypatch, site, to
     assert block.tokens[rows].tolist() == [[n - 1 - n // 3, n // 3, 1, 1] for n in lengths]
     assert not block.tokens[[1, 4]].any()
     assert block.positions == sum(lengths)
+
+
+def test_blocks_are_apart_by_their_largest_difference(model, prepared):
+    def recorded(rows):
+        seen = ScopeStatistics(model.info.layers, model.info.width, len(rows))
+        model.score(rows, observe=seen)
+        return seen.block()
+
+    block = recorded(prepared)
+    assert block.apart(block) == 0
+    answer = block.values["answer"].astype(float)
+    other = replace(block, values={**block.values, "answer": half(torch.from_numpy(answer + 1)).numpy()})
+    assert other.apart(block) == pytest.approx(1 / np.abs(answer).max(), rel=0.01)
+    assert recorded(prepared[:-1]).apart(block) == np.inf
+    assert 0 <= lines_apart(model, prepared) < 1e-3
 
 
 def test_the_answer_is_the_models_own_letter(model, prepared, close):

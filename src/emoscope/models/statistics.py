@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from emoscope.models.values import ANSWER, AUDIO, DECISION, PADDING, TEXT, ProofFailed, sent
+from emoscope.models.passes import pack
+from emoscope.models.values import ANSWER, AUDIO, DECISION, PADDING, TEXT, Prepared, ProofFailed, sent
 
 if TYPE_CHECKING:
+    from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import ActivityBlock
 
 SPANS = {"audio": AUDIO, "text": TEXT}  # scopes of many positions: counts and means are kept
@@ -125,6 +127,21 @@ class ScopeStatistics:
         sums[0] += part.prompt @ torch.abs(activation, out=every)
         sums[1] += part.prompt @ (product if product.dtype == every.dtype else every.copy_(product))
         return torch.cat(found)
+
+
+def lines_apart(model: AudioLM, rows: Sequence[Prepared]) -> float:
+    """How far what is recorded of rows in lines, answers pooled over lines, is from what is recorded of padded ones.
+
+    Returns:
+        the largest difference, as a share of the largest value of its kind.
+    """
+    size = model.info.layers, model.info.width, len(rows)
+    padded, line, every = ScopeStatistics(*size), ScopeStatistics(*size), range(len(rows))
+    model.score(rows, observe=padded)
+    parts = [part for part in (every[:1], every[1:]) if part]
+    lines = [pack([rows[row] for row in part], model.device, whole=True) for part in parts]
+    model.score_lines(lines, [line.of(part, [len(rows[row]) for row in part]) for part in parts], line.of(every))
+    return line.block().apart(padded.block())
 
 
 @dataclass(frozen=True)

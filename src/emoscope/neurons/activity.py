@@ -89,6 +89,19 @@ class ActivityBlock:
         given = {"count": self.counts, "mean": self.means, "value": self.values, "sum": sums}
         return {name: {part: given[name][part] for part in parts} for name, parts in arrays_of(store).items()}
 
+    def apart(self, other: ActivityBlock) -> float:
+        """The largest difference from another block of the same items, of each kind as a share of its largest value.
+
+        Infinite where positions differ. Counts are left out: rounding may turn the sign of what is nearly zero.
+        """
+        if not np.array_equal(self.tokens, other.tokens) or self.positions != other.positions:
+            return float("inf")
+        pairs = [(self.abs_sum, other.abs_sum), (self.product_sum, other.product_sum)]
+        pairs += [(self.means[scope], other.means[scope]) for scope in self.means]
+        pairs += [(self.values[scope], other.values[scope]) for scope in self.values]
+        wide = [(one.astype(np.float32), two.astype(np.float32)) for one, two in pairs]
+        return max(float(np.abs(one - two).max() / max(np.abs(two).max(), 1e-30)) for one, two in wide)
+
     def __repr__(self) -> str:
         layers, width = self.abs_sum.shape
         return f"ActivityBlock({len(self.tokens)} items, {layers} layers x {width} neurons, {self.positions} positions)"
