@@ -18,6 +18,7 @@ import polars as pl
 from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.responses import Responses, answered
 from emoscope.schemas import group as columns_of
+from emoscope.vocabulary import GAPS
 
 
 @dataclass(frozen=True)
@@ -278,3 +279,29 @@ def measures(change: Change) -> dict[str, Estimate]:
         found |= dict(zip(names, (own, others, own - others), strict=True))
     found |= {"sensitivity": change.auc.mean(axis=1), "bias": change.bias().mean(axis=1)}
     return {name: change.estimate(values) for name, values in found.items()}
+
+
+SET = ("selector", "budget", "scope")
+"""The columns that name a set before it is known what it is a control of."""
+
+
+def gaps_of(compared: Sequence[Compared], row: Mapping[str, Any], control: str) -> dict[str, Any]:
+    """The measures of :data:`~emoscope.vocabulary.GAPS` of the families of a row of table ``efficiency``, with intervals.
+
+    Args:
+        row: with the columns of :data:`SET`; of sets from fewer clips also ``size`` and ``draw``.
+        control: ``"target"`` for the full set, or ``"fewer"``.
+    """
+    alphas = {effect.family["alpha"] for effect in compared if effect.headline and effect.family["kind"] == "steer"}
+    wanted = {name: row[name] for name in (*SET, *(("size", "draw") if control == "fewer" else ()))}
+    wanted |= {"control": control, "positions": "all", "layers": "all"}
+    columns: dict[str, Any] = {"reason": None}
+    # reasons of switching off come first
+    for effect in sorted(compared, key=lambda effect: str(effect.family["kind"])):
+        family, kind = effect.family, effect.family["kind"]
+        fits = all(family[name] == value for name, value in wanted.items()) and family["to"] != "mean"
+        measure = GAPS[kind]
+        if fits and measure not in columns and (kind == "deactivate" or family["alpha"] in alphas):
+            got = measures(effect.change)[measure]
+            columns |= got.named(measure) | {"reason": columns["reason"] or got.interval().reason}
+    return columns

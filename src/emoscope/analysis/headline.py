@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,7 +12,17 @@ import polars as pl
 
 from emoscope.analysis.claim_rules import ONE_DRAW, TOO_UNRELIABLE
 from emoscope.analysis.contrasts import Compared, Conditions, families, measures, shared
-from emoscope.analysis.declared import FEWEST_DRAWS, UNTESTED, Beyond, Evidence, Test, gather
+from emoscope.analysis.declared import (
+    FEWEST_DRAWS,
+    UNTESTED,
+    Beyond,
+    Evidence,
+    Test,
+    apart_by_name,
+    beyond_names,
+    blocked,
+    gather,
+)
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips
 from emoscope.analysis.responses import Responses
@@ -130,6 +140,18 @@ def pull(compared: Sequence[Compared]) -> Test | None:
             stacked = np.array([draw.values for draw in draws])[..., None]
             return Beyond(own.values[:, None], stacked, own.sizes).test("pulls")
     return None
+
+
+def carried(evidence: Evidence) -> Test:
+    """The declared estimand of one corpus's sets on another's clips when switched off, beyond their matched draws."""
+    off, lacking = evidence.off, Test("transfer", UNTESTED)
+    if off is None or not off.draws:
+        return replace(lacking, why="the sets did not act there")
+    if why := blocked(evidence) or (ONE_DRAW if len(off.draws) < 2 else None):
+        return replace(lacking, why=why)
+    if not off.own.targets:
+        return replace(lacking, why="no emotion that has sets has enough speakers there")
+    return beyond_names(off, evidence.sizes, apart_by_name).test("transfer")
 
 
 def _alpha(run: Run) -> float | None:

@@ -14,7 +14,7 @@ from emoscope.analysis import declared
 from emoscope.analysis.claim_rules import Decision, stated, untested
 from emoscope.analysis.declared import CLAIMS, RESERVED, SUPPORTED, UNTESTED, Test
 from emoscope.analysis.estimate import holm
-from emoscope.analysis.headline import Declared, declared_evidence, pull
+from emoscope.analysis.headline import Declared, carried, declared_evidence, pull
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import build_responses
 from emoscope.analysis.standing import at_chance
@@ -200,14 +200,7 @@ def _carried(study: StudyRuns, row: Row) -> Test:
         source = part.run.transferred.get(row["source"]) if part.of == row["host"] and part.there else None
         found = declared_evidence(source, build_responses(source), ("transferred",)) if source else None
         if found and found.evidence.off and found.evidence.off.draws and part.role in ("shared", "main"):
-            single = rules.ONE_DRAW if len(found.evidence.off.draws) < 2 else None
-            if why := rules.TOO_UNRELIABLE if row["unreliable"] else declared.blocked(found.evidence) or single:
-                return replace(lacking, why=why)
-            if not found.evidence.off.own.targets:
-                return replace(lacking, why="no emotion that has sets has enough speakers there")
-            return declared.beyond_names(found.evidence.off, found.evidence.sizes, declared.apart_by_name).test(
-                "transfer"
-            )
+            return replace(lacking, why=rules.TOO_UNRELIABLE) if row["unreliable"] else carried(found.evidence)
     return lacking
 
 

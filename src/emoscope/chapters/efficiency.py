@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.claim_rules import KEPT
-from emoscope.analysis.contrasts import Compared, measures
+from emoscope.analysis.contrasts import SET, Compared, gaps_of
 from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
@@ -20,10 +20,8 @@ from emoscope.report.plots import BEYOND, CURVE, INTERVALS, NAMES, curve, hollow
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import CLEAR_LOW, CONTROLS, by_key, judge, made_of, name_selector, of_corpus, value
 from emoscope.schemas import as_table, empty
-from emoscope.vocabulary import GAPS, acting
+from emoscope.vocabulary import acting
 from emoscope.wording import bracket, estimate_text, number
-
-SET = ("selector", "budget", "scope")
 
 
 def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -61,29 +59,12 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
         row |= {"jaccard": float(np.mean(shares)), "jaccard_min": min(shares), "jaccard_max": max(shares)}
         size = round(float(np.mean(sizes)))
         row["chance"] = expected_jaccard(size, size, neurons) if neurons else None
-        rows.append(row | _gaps(compared, row, "fewer") | {"full": False, "folds": folds})
+        rows.append(row | gaps_of(compared, row, "fewer") | {"full": False, "folds": folds})
     for about, group in acting.group_by(SET, maintain_order=True):
         row = dict(zip(SET, about, strict=True)) | dict.fromkeys(("jaccard", "jaccard_min", "jaccard_max"), 1.0)
         row |= {"size": group["n"].min(), "full": True, "folds": folds}
-        rows.append(row | _gaps(compared, row, "target"))
+        rows.append(row | gaps_of(compared, row, "target"))
     return as_table("efficiency", rows), tuple(sorted(notes))
-
-
-def _gaps(compared: Sequence[Compared], row: Row, control: str) -> Row:
-    """The measures of :data:`~emoscope.vocabulary.GAPS` of the families of one row, each with its interval."""
-    alphas = {effect.family["alpha"] for effect in compared if effect.headline and effect.family["kind"] == "steer"}
-    wanted = {name: row[name] for name in (*SET, *(("size", "draw") if control == "fewer" else ()))}
-    wanted |= {"control": control, "positions": "all", "layers": "all"}
-    columns: Row = {"reason": None}
-    # reasons of switching off come first
-    for effect in sorted(compared, key=lambda effect: str(effect.family["kind"])):
-        family, kind = effect.family, effect.family["kind"]
-        fits = all(family[name] == value for name, value in wanted.items()) and family["to"] != "mean"
-        measure = GAPS[kind]
-        if fits and measure not in columns and (kind == "deactivate" or family["alpha"] in alphas):
-            got = measures(effect.change)[measure]
-            columns |= got.named(measure) | {"reason": columns["reason"] or got.interval().reason}
-    return columns
 
 
 GAP_OFF, GAP_ON = "gap, switched off (points)", "pull gap, amplified (points)"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import Estimate, benjamini_hochberg, estimate_of, named
+from emoscope.analysis.clusters import clustered
+from emoscope.analysis.estimate import benjamini_hochberg, estimate_of, named
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.chapters.sets import ALL, layers_and_width, stored_sets
@@ -18,7 +19,7 @@ from emoscope.report.page import Figure, Question
 from emoscope.report.theme import LIGHT, Chart, title, titled
 from emoscope.report.wording import by_key, name_selector, where
 from emoscope.schemas import as_table, empty
-from emoscope.vocabulary import MINIMUM_SPEAKERS, RESELECTED, Role, acting
+from emoscope.vocabulary import RESELECTED, Role, acting
 from emoscope.wording import listed, number
 
 SET = ("selector", "budget", "scope")
@@ -55,7 +56,7 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
 
     Returns:
         the columns of table ``clustering``, one row for each selector, budget and scope that has sets of shuffled
-        labels: estimate in % (:func:`unevenness`, mean over emotions) of the sets fitted on all speakers, with the
+        labels: estimate in % (:func:`~emoscope.analysis.clusters.unevenness`, mean over emotions) of the sets fitted on all speakers, with the
         jackknife interval over folds, each set of a fold having been found without its speakers; and the mean,
         smallest and largest over the draws of shuffled labels. Then notes on what could not be computed.
     """
@@ -77,42 +78,9 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         if own is None or others is None:
             notes.add(f"clustering: no neurons stored for sets of {about[0]}")
             continue
-        values, by_chance = ([spread(by_emotion, layers, width) for by_emotion in sets] for sets in (own, others))
-        found = Estimate(np.array(values), np.array([clips.get(fold, 0) for fold in folds])).interval()
-        row = dict(zip(SET, about, strict=True)) | {"estimate": values[0], "low": found.low, "high": found.high}
-        row |= {"folds": len(folds), "df": found.df, "reason": None if found.low is not None else _why(len(folds))}
-        row |= {"shuffled": float(np.mean(by_chance)), "shuffled_min": min(by_chance), "shuffled_max": max(by_chance)}
-        rows.append(row | {"draws": len(by_chance)})
+        sizes = np.array([clips.get(fold, 0) for fold in folds])
+        rows.append(dict(zip(SET, about, strict=True)) | clustered(own, sizes, others, layers, width))
     return as_table("clustering", rows), tuple(sorted(notes))
-
-
-def _why(folds: int) -> str:
-    if folds < 2:
-        return "the sets were found once and not on folds of speakers, so that nothing says how they vary"
-    return f"only {folds} folds of speakers: an interval needs at least {MINIMUM_SPEAKERS}"
-
-
-def spread(sets: Mapping[str, np.ndarray], layers: int, width: int) -> float:
-    """The mean :func:`unevenness` over the emotions of a set, in %."""
-    return float(np.mean([unevenness(np.bincount(neurons // width, minlength=layers)) for neurons in sets.values()]))
-
-
-def unevenness(neurons: np.ndarray | Sequence[int]) -> float:
-    """The share, in %, of neurons that would have to move to another layer for all layers to hold equally many.
-
-    It is the total variation distance between the layers' shares and equal ones.
-
-    Args:
-        neurons: how many there are in each layer, dimension (layer).
-
-    Example:
-        >>> unevenness([5, 5, 5, 5]), unevenness([10, 10, 0, 0]), unevenness([20, 0, 0, 0])
-        (0.0, 50.0, 75.0)
-    """
-    counts = np.asarray(neurons, dtype=float)
-    if not counts.sum():
-        return 0.0
-    return float(50 * np.abs(counts / counts.sum() - 1 / len(counts)).sum())
 
 
 def draw_layers(study: StudyRuns) -> Chart | None:
