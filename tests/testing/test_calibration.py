@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from emoscope.analysis import declared
-from emoscope.analysis.declared import CLAIMS, SUPPORTED
+from emoscope.analysis.declared import CLAIMS, SUPPORTED, UNSUPPORTED, UNTESTED
 from emoscope.testing import calibration
 from emoscope.testing.calibration import Cell, calibrate, judged, main
 from emoscope.testing.worlds import World
@@ -78,3 +78,22 @@ def test_intervals_hold_what_they_are_about(monkeypatch, capsys):
     row = capsys.readouterr().out.splitlines()[2].strip("| ").split(" | ")
     assert row[0] == "nothing"
     assert min(float(row[1]), float(row[2])) > 80
+
+
+def test_claims_about_sets_have_a_row_a_world(monkeypatch, capsys):
+    # verdicts of known shares: always of one pair in three, and never
+    worlds = {("transfer", "a"): (True, lambda rng: [SUPPORTED, UNSUPPORTED, UNTESTED])}
+    worlds |= {
+        ("transfer", "b"): (False, lambda rng: [UNSUPPORTED, SUPPORTED]),
+        ("crowds", "c"): (False, lambda rng: [UNTESTED]),
+    }
+    monkeypatch.setattr(calibration, "claims", lambda: worlds)
+    assert main(["--studies", "80", "--jobs", "1", "--sets"]) == 1
+    printed = capsys.readouterr().out
+    rows = [line.strip("| ").split(" | ") for line in printed.splitlines()[2:5]]
+    assert [row[:4] for row in rows] == [
+        ["transfer", "a", "yes", "33.3"], ["transfer", "b", "no", "**100.0**"], ["crowds", "c", "no", "**0.0**"],
+    ]  # fmt: skip
+    assert [row[5] for row in rows] == ["33.3", "0.0", "100.0"]
+    assert "b: transfer 100.0 %" in printed
+    assert "c: crowds" not in printed

@@ -15,6 +15,7 @@ import numpy as np
 from emoscope.analysis import declared
 from emoscope.analysis.declared import CLAIMS, SUPPORTED
 from emoscope.neurons.controls import seeded_generator
+from emoscope.testing.set_worlds import claims
 from emoscope.testing.worlds import Answers, World, simulate, star
 
 ALPHA = 0.5  # the declared strength in simulated studies
@@ -147,6 +148,49 @@ def coverage(worlds: Mapping[str, World], studies: int, jobs: int = 1) -> Iterat
                 yield Coverage(name, 100 * these, 100 * such, ratio)
 
 
+def _verdicts(claim: str, world: str, study: int) -> list[str]:
+    return claims()[claim, world][1](seeded_generator("sets", claim, world, study))
+
+
+def of_sets(studies: int, jobs: int = 1, only: str = "") -> Iterator[Cell]:
+    """Each claim about sets in each of its worlds.
+
+    Of several verdicts in a study one "supported" counts where the claim is false, and each by itself where it is true.
+    """
+    with ProcessPoolExecutor(jobs) as pool:
+        for (claim, world), (true, _) in claims().items():
+            if only in world:
+                wanted = range(max(1, studies // 4) if true else studies)
+                found = list(pool.map(partial(_verdicts, claim, world), wanted, chunksize=BLOCK // 5))
+                counted = [[each] for one in found for each in one] if true else found
+                hits = sum(SUPPORTED in one for one in counted)
+                testable = sum(set(one) != {declared.UNTESTED} for one in counted)
+                yield Cell(world, claim, true, len(counted), hits, testable)
+
+
+def _print_sets(studies: int, jobs: int, only: str) -> list[Cell]:
+    print("| claim | world | true | supported, % | 99 % limits | not testable, % |\n|---|---|---|---|---|---|")
+    every = []
+    for cell in of_sets(studies, jobs, only):
+        low, high = (100 * end for end in cell.limits())
+        bold, left = "" if cell.true else "**", 100 * (1 - cell.testable / cell.studies)
+        row = f"{'yes' if cell.true else 'no'} | {bold}{100 * cell.share:.1f}{bold} | {low:.1f} to {high:.1f} | {left:.1f}"
+        print(f"| {cell.claim} | {cell.world} | {row} |", flush=True)
+        every.append(cell)
+    return every
+
+
+def _print_declared(worlds: Mapping[str, World], studies: int, jobs: int) -> list[Cell]:
+    names = [claim.name for claim in CLAIMS]
+    print(f"| world | {' | '.join(names)} | any false |\n|---|{'---|' * (len(names) + 1)}")
+    every: list[Cell] = []
+    for _, cells, wrong in calibrate(worlds, studies, jobs):
+        every += cells
+        shares = [f"{'' if cell.true else '**'}{100 * cell.share:.1f}{'' if cell.true else '**'}" for cell in cells]
+        print(f"| {cells[0].world} | {' | '.join(shares)} | {100 * wrong:.1f} |", flush=True)
+    return every
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a row a world; exit code 1 where a false claim is called supported too often."""
     parser = argparse.ArgumentParser(prog="python -m emoscope.testing.calibration", description=__doc__)
@@ -157,6 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="worlds whose name holds this")
     parser.add_argument("--out", type=Path, help="a JSON file for the counts")
     parser.add_argument("--coverage", action="store_true", help="how often intervals hold what they are about, instead")
+    parser.add_argument(
+        "--sets", action="store_true", help="the claims that sets crowd, transfer or need few clips, instead"
+    )
     asked = parser.parse_args(argv)
     worlds = {name: world for name, world in star().items() if asked.only in name}
     if asked.coverage:
@@ -165,13 +212,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             row = f"{each.these_sets:.1f} | {each.such_sets:.1f} | {each.efficiency:.2f}"
             print(f"| {each.world} | {row} |", flush=True)
         return 0
-    names = [claim.name for claim in CLAIMS]
-    print(f"| world | {' | '.join(names)} | any false |\n|---|{'---|' * (len(names) + 1)}")
-    every: list[Cell] = []
-    for _, cells, wrong in calibrate(worlds, asked.studies, asked.jobs):
-        every += cells
-        shares = [f"{'' if cell.true else '**'}{100 * cell.share:.1f}{'' if cell.true else '**'}" for cell in cells]
-        print(f"| {cells[0].world} | {' | '.join(shares)} | {100 * wrong:.1f} |", flush=True)
+    if asked.sets:
+        every = _print_sets(asked.studies, asked.jobs, asked.only)
+    else:
+        every = _print_declared(worlds, asked.studies, asked.jobs)
     if asked.out:
         asked.out.write_text(json.dumps([vars(cell) for cell in every], indent=1), encoding="utf-8")
     wrong_cells = [cell for cell in every if not cell.holds]
