@@ -11,7 +11,7 @@ from scipy import stats
 from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED
 from emoscope.neurons.selection import load_set
 from tests.analysis.slow import Families, Row, Slow, mean
-from tests.analysis.slow_declared import OFF, ON, Asked, act, beyond_units, declared_tests, untested
+from tests.analysis.slow_declared import OFF, ON, Asked, act, beyond, beyond_units, declared_tests, untested
 
 
 def slow_clustering(slow: Slow) -> list[Row]:
@@ -52,16 +52,20 @@ def slow_clustering(slow: Slow) -> list[Row]:
     return rows
 
 
-def asked_of(slow: Slow) -> tuple[Asked, str | None, set[str], int] | None:
-    """Answers under the headline's sets and their controls, which controls, the conditions, and how many items are left out."""
+def asked_of(slow: Slow, size: int | None = None) -> tuple[Asked, str | None, set[str], int] | None:
+    """Answers under the headline's sets and their controls, which controls, the conditions, and how many items are left out.
+
+    Sets from so many clips stand behind the draws of the controls, and come with switching off alone.
+    """
     declared = [row for row in slow.conditions if row["headline"]]
     if not declared or ("likelihood", "baseline") not in slow.said:
         return None
     found: dict[tuple, dict[str, dict[Any, dict[str, str]]]] = {}
     for row in sorted(slow.conditions, key=lambda row: row["condition"]):
         same = all(row.get(name) == declared[0].get(name) for name in ("selector", "budget", "scope"))
-        plain = row.get("size") is None and row["to"] != "mean" and row["kind"] in ("deactivate", "steer")
+        plain = row.get("size") in (None, size) and row["to"] != "mean" and row["kind"] in ("deactivate", "steer")
         whole = {row["positions"], row["layers"]} <= {"all", None} and row["target"] in slow.labels
+        plain = plain and (size is None or row["kind"] == "deactivate")
         if plain and same and whole and ("likelihood", row["condition"]) in slow.said:
             draws = found.setdefault((row["kind"], row["alpha"]), {}).setdefault(row["control"] or "target", {})
             draws.setdefault(row["draw"], {})[row["target"]] = row["condition"]
@@ -72,7 +76,10 @@ def asked_of(slow: Slow) -> tuple[Asked, str | None, set[str], int] | None:
     plenty = [name for name in there if any(len(one.get(name, {})) >= 5 for one in found.values())]
     control = (plenty or there or [None])[0]
     acts = {
-        key: [next(iter(one["target"].values())), *(draw for _, draw in sorted(one.get(control, {}).items()))]
+        key: [
+            next(iter(one["target"].values())),
+            *(draw for name in (control, "fewer") for _, draw in sorted(one.get(name, {}).items())),
+        ]
         for key, one in found.items()
     }
     every = [draw for draws in acts.values() for draw in draws]
@@ -175,7 +182,7 @@ def _explore(slow: Slow, families: Families, tables, judged, found, claims: dict
     if (row := _pull(slow, families)) is not None:
         claims["pulls"] = _said("pulls", SUPPORTED if row["low"] > 0 else UNSUPPORTED, row)
     if claims["hurts"]["verdict"] in good:
-        _modest(tables, claims, effect("deactivate", "gap", "matched"))
+        _modest(slow, tables, claims)
     for row in tables["clustering"]:
         one = declared.get("deactivate") or declared["steer"]
         if row["selector"] == one["selector"] and row["draws"] >= 19 and row["low"] is not None:
@@ -205,16 +212,39 @@ def _pull(slow: Slow, families: Families) -> Row | None:
     return None
 
 
-def _modest(tables: dict[str, list[Row]], claims: dict[str, Row], matched: Row | None) -> None:
-    rows = [row for row in tables["efficiency"] if row["draw"] is None and row["gap"] is not None]
-    full = [row for row in rows if row["full"]]
-    if not full or matched is None or full[0]["gap"] >= 0:
-        return
-    most = min(50, full[0]["size"] // 2)
-    few = sorted((row for row in rows if not row["full"] and row["size"] <= most), key=lambda row: row["size"])
-    if not few or all(row["gap_high"] is None for row in few):
-        return
-    good = [row for row in few if row["gap_high"] < matched["low"] and row["gap"] / full[0]["gap"] >= 0.8]
-    row = good[0] if good else few[-1]
-    number = {"estimate": row["gap"], "low": row["gap_low"], "high": row["gap_high"]}
-    claims["modest"] = _said("modest", SUPPORTED if good else UNSUPPORTED, number)
+def from_few(asked: Asked, few: int) -> tuple[Row, Row, float]:
+    """What sets from few clips, the last draws, take beyond controls, the same less 80 % of the full set's, and the share."""
+    full, every = asked.off or ([], [])
+    controls, sets = every[:-few], every[-few:]
+
+    def tested(less: float) -> Row:
+        def own(gone):
+            return mean([asked.apart(one, gone) for one in sets]) - less * asked.apart(full, gone)
+
+        def named(m, name, gone):
+            held = mean([asked.by_name(one, m, name, gone) for one in sets]) - less * asked.by_name(full, m, name, gone)
+            return held - (1 - less) * mean([asked.by_name(one, m, name, gone) for one in controls])
+
+        draws = [lambda gone, one=one: (1 - less) * asked.apart(one, gone) for one in controls]
+        return beyond(asked, "modest", own, draws, named)
+
+    rows = tested(0.0), tested(0.8)
+    return *rows, 100 * rows[0]["estimate"] / act(asked, "full", (full, controls), asked.apart)["estimate"]
+
+
+def _modest(slow: Slow, tables: dict[str, list[Row]], claims: dict[str, Row]) -> None:
+    clips = [row["size"] for row in tables["efficiency"] if row["full"]]
+    most = min([50, *(size // 2 for size in clips)])
+    fewer = [row for row in slow.conditions if row["control"] == "fewer" and row["kind"] == "deactivate"]
+    good, last = None, None
+    for size in sorted({row["size"] for row in fewer if row["size"] <= most}, reverse=True):
+        found = asked_of(slow, size)
+        if found is None:
+            continue
+        taken, above, _ = from_few(found[0], len({row["draw"] for row in fewer if row["size"] == size}))
+        last = last or taken
+        if taken["high"] >= 0 or above["high"] >= 0:
+            break
+        good = taken
+    if last is not None:
+        claims["modest"] = _said("modest", SUPPORTED if good else UNSUPPORTED, good or last)

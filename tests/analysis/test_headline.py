@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.claim_rules import ONE_DRAW
+from emoscope.analysis.claim_rules import ONE_DRAW, TOO_UNRELIABLE
 from emoscope.analysis.contrasts import compare
-from emoscope.analysis.declared import UNTESTED, judge
-from emoscope.analysis.headline import declared_evidence, independent_units, pull
+from emoscope.analysis.declared import UNTESTED, gather, judge
+from emoscope.analysis.headline import carried, declared_evidence, few_clips, from_few, independent_units, pull
 from emoscope.analysis.load import read_run
 from emoscope.analysis.responses import build_responses
 from tests.analysis.slow_claims import asked_of
+from tests.analysis.slow_claims import from_few as slow_from_few
 from tests.analysis.slow_declared import declared_tests
 from tests.helpers.planted import THREE, write_run
 from tests.helpers.runs import write_simulation
@@ -48,6 +49,46 @@ def test_the_evidence_of_a_stored_run_is_that_of_a_slow_count(planted, run):
             value, other = getattr(test, column), expected[name][column]
             assert value == (other if other is None else pytest.approx(other, rel=1e-6, abs=1e-9)), (name, column)
         assert test.verdict == expected[name]["verdict"]
+
+
+def with_few(run, draws):
+    """The run with some draws of its matched sets as draws of sets from 10 clips."""
+    few = (pl.col("control") == "matched") & pl.col("draw").is_in(draws) & (pl.col("role") == "headline")
+    few &= pl.col("kind") == "deactivate"
+    then = {"control": pl.lit("fewer"), "size": pl.lit(10, run.conditions.schema["size"]), "role": pl.lit("few clips")}
+    return changed(run, conditions=run.conditions.with_columns(
+        pl.when(few).then(value).otherwise(pl.col(name)).alias(name) for name, value in then.items()
+    ))  # fmt: skip
+
+
+def test_sets_from_few_clips_are_compared_with_the_full_set_beyond_controls(planted, run):
+    run = with_few(run, [7, 8, 9])
+    slow = Slow(planted)
+    slow.conditions = run.conditions.to_dicts()
+    responses = build_responses(run)
+    found = few_clips(run, responses, 10)
+    *expected, share = slow_from_few(asked_of(slow, 10)[0], 3)
+    assert found.size == 10
+    assert found.share == pytest.approx(share)
+    for test, other in zip((found.beyond, found.enough), expected, strict=True):
+        for column in ("estimate", "low", "high", "set_low", "p", "df", "draws"):
+            assert getattr(test, column) == pytest.approx(other[column], rel=1e-6, abs=1e-9), column
+    assert few_clips(run, responses, 11) is None
+    assert few_clips(run, responses, 10, {"baseline"}).beyond.why == TOO_UNRELIABLE
+    # they count for nothing else
+    assert judge(evidence(run).evidence, onward=False)["exists"].draws == 7
+
+
+def test_sets_from_few_clips_that_are_the_full_set_keep_all_of_it(run):
+    asked = evidence(run).asked
+    own, draws = asked.off
+    found = from_few(gather(*asked._replace(off=(own, [*draws, own, own]))), 2, 10)
+    whole = carried(gather(*asked))
+    assert found.share == pytest.approx(100)
+    assert (found.beyond.estimate, found.beyond.low) == pytest.approx((whole.estimate, whole.low))
+    assert (found.enough.estimate, found.enough.high) == pytest.approx((0.2 * whole.estimate, 0.2 * whole.high))
+    one = from_few(gather(*asked._replace(off=(own, [draws[0], own, own]))), 2, 10)
+    assert one.beyond.why == ONE_DRAW
 
 
 def with_sessions(run, sessions):

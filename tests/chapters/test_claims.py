@@ -7,7 +7,17 @@ import polars as pl
 import pytest
 
 from emoscope.analysis import claim_rules
-from emoscope.analysis.claim_rules import Decision, carries_over, crowds, handle, hurts, pulls, spares, untested
+from emoscope.analysis.claim_rules import (
+    Decision,
+    FewClips,
+    carries_over,
+    crowds,
+    handle,
+    hurts,
+    pulls,
+    spares,
+    untested,
+)
 from emoscope.analysis.declared import CLAIMS, RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED, Test
 from emoscope.analysis.load import read_run
 from emoscope.analysis.parts import read_study
@@ -79,25 +89,27 @@ def test_why_a_pull_is_not_testable_is_said():
     assert (found.verdict, found.why) == (UNTESTED, claim_rules.ONE_DRAW)
 
 
-def test_modest_data_are_enough_where_few_clips_keep_the_gap_beyond_matched_neurons():
-    matched, hurt = effect(-2.0, -3.0, -1.0), Decision(SUPPORTED, "")
+def test_modest_data_are_enough_where_few_clips_surely_keep_most_of_the_evidence_beyond_controls():
+    hurt, taken = Decision(SUPPORTED, ""), judged(-0.4, -0.6, -0.2)
 
-    def size(n, gap, high):
-        return {"size": n, "gap": gap, "gap_low": gap - 2, "gap_high": high, "reason": None}
+    def size(n, beyond=taken, enough=-0.05):
+        return FewClips(n, beyond, judged(enough - 0.1, enough - 0.2, enough), 95.2)
 
-    def modest(*sizes, clips=100, whole=-10.0):
-        return claim_rules.modest(hurt, clips, sizes, {"gap": whole}, matched)
+    def modest(*sizes, clips=100):
+        return claim_rules.modest(hurt, clips, sizes)
 
-    assert modest(size(5, -2.0, 0.0), size(20, -8.5, -6.0), size(50, -9.5, -7.0)).number == (
-        "gap with 20 clips −8.5 points [−10.5, −6.0]"
-    )
-    assert modest(size(5, -2.0, 0.0), size(50, -7.9, -6.0)).verdict == UNSUPPORTED  # 79 % of the full set's
-    assert modest(size(50, -8.5, -2.5)).verdict == UNSUPPORTED  # no more than matched neurons may do
-    assert modest(size(100, -9.9, -7.0)).verdict == UNTESTED  # not few
-    assert modest(size(30, -9.9, -7.0), clips=50).verdict == UNTESTED  # more than half of what the full set took
-    assert modest(size(20, -9.9, -7.0), clips=50).verdict == SUPPORTED
-    assert modest(size(20, -9.9, -7.0), whole=1.0).verdict == UNTESTED
-    assert claim_rules.modest(untested(""), 20, [], None, None).verdict == UNTESTED
+    best = modest(size(5, judged(-0.1, -0.3, 0.1)), size(20), size(50))
+    assert (best.verdict, best.number, best.why) == (
+        SUPPORTED, "pairwise change with 20 clips −0.40 nat [−0.60, −0.20]", "95 % of the full set’s",
+    )  # fmt: skip
+    unsure = modest(size(5, enough=-0.05), size(50, enough=0.01))  # the larger one is tested first
+    assert (unsure.verdict, unsure.why) == (UNSUPPORTED, "95 % of the full set’s; at least 80 % is not sure")
+    assert modest(size(50, judged(-0.4, -0.9, 0.1))).verdict == UNSUPPORTED  # no more than controls may do
+    assert modest(size(100)).verdict == UNTESTED  # not few
+    assert modest(size(30), clips=50).verdict == UNTESTED  # more than half of what the full set took
+    assert modest(size(20), clips=50).verdict == SUPPORTED
+    assert modest(FewClips(20, Test("modest", UNTESTED, "why"), Test("modest", UNTESTED))).why == "why"
+    assert claim_rules.modest(untested(""), 20, []).verdict == UNTESTED
 
 
 def test_neurons_crowd_where_even_the_lower_end_exceeds_every_one_of_enough_shuffles():

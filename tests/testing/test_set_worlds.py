@@ -98,7 +98,7 @@ def test_what_a_world_says_of_transfer_is_what_its_sets_do():
     ("verdicts", "false", "true", "studies"),
     [
         (crowding, CROWDS["no neuron knows an emotion"], CROWDS["they crowd"], 4),
-        (enough, MODEST["few clips find nothing"], MODEST["all of the loss"], 4),
+        (enough, MODEST["few clips find nothing"], Few(True, World(emotions=4, loss=0.4), 1.0), 3),
         (carrying, TRANSFER["no effect beyond matched sets"], TRANSFER["half of a loss of 15 %"], 2),
     ],
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED, Test
-from emoscope.analysis.estimate import estimate_of
 from emoscope.vocabulary import LEVEL
 from emoscope.wording import DOING, bracket, number, p_text, value
 
@@ -54,7 +54,7 @@ def span(row: Row) -> str:
 
 
 MODEST = 50  # so many clips per emotion are modest identification data
-KEPT = 0.8  # sets from few clips keep the effect if they reach at least this share of the full set's
+KEPT = 0.8  # sets from few clips keep the effect if they surely reach this share of the full set's
 
 DONE = {"deactivate": "switching them off", "steer": "amplifying them"}
 
@@ -146,32 +146,47 @@ def pulls(test: Test | None, gap: Row | None) -> Decision:
     return stated(test, "excess pull", "points", why, SUPPORTED if up else UNSUPPORTED)
 
 
-def modest(hurt: Decision, full: int | None, sizes: Sequence[Row], whole: Row | None, matched: Row | None) -> Decision:
-    """Few clips are enough: sets from at most 50 clips per emotion keep 80 % of the gap, and surpass matched neurons.
+class FewClips(NamedTuple):
+    """Sets from so many clips per emotion, switched off: means over their draws, nat, beyond control sets.
 
-    They were found on at most half of the ``full`` set's clips per emotion, which has the row ``whole`` in the table of
-    efficiency (``sizes``: mean over draws, in rising order of clips); ``matched`` is the gap of its matched neurons.
+    Attributes:
+        beyond: the declared estimand; ``enough``: the same less :data:`KEPT` of the full set's.
+        share: of the full set's, in %; ``None`` where that is not below 0.
+    """
+
+    size: int
+    beyond: Test
+    enough: Test
+    share: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether they surely take evidence, and surely more than that share."""
+        return all(test.high is not None and test.high < 0 for test in (self.beyond, self.enough))
+
+
+def modest(hurt: Decision, full: int | None, sizes: Sequence[FewClips]) -> Decision:
+    """Few clips are enough: sets from at most 50 clips per emotion surely keep 80 % of the evidence that the full set takes.
+
+    They were found on at most half of the ``full`` set's clips per emotion. Of several sizes the largest is tested
+    first, and each other one only where the next larger holds.
     """
     if not holds(hurt.verdict):
         return untested("the full set is not shown to hurt its emotion")
     most = MODEST if full is None else min(MODEST, full // 2)
-    few = [row for row in sizes if row["size"] <= most]
-    if not few or whole is None or matched is None or matched["low"] is None:
+    few = sorted((each for each in sizes if each.size <= most), key=lambda each: -each.size)
+    if not few:
         return untested(f"no sets from at most {most} clips per emotion (half of the full set’s) were switched off")
-    if all(row["gap_high"] is None for row in few):
-        return untested(few[0]["reason"] or "there is no interval")
-    if whole["gap"] is None or whole["gap"] >= 0:
-        return untested("the full set’s own gap is not below 0, only that beyond matched neurons")
-    enough = [
-        row for row in few
-        if row["gap_high"] is not None and row["gap_high"] < matched["low"] and row["gap"] <= KEPT * whole["gap"]
-    ]  # fmt: skip
-    row = (enough or few[-1:])[0]
-    share = f"{100 * row['gap'] / whole['gap']:.0f} % of the full set’s ({number(whole['gap'], sign=True)})"
-    beyond = "" if enough or row["gap_high"] is None else f"; matched neurons: {span(matched)}"
-    why = f"{share.replace('-', '−')}{beyond}"
-    verdict = SUPPORTED if enough else UNSUPPORTED
-    return shown(estimate_of(row, "gap"), verdict, why, f"gap with {row['size']} clips")
+    if few[0].beyond.low is None:
+        return untested(few[0].beyond.why)
+    enough = list(takewhile(lambda each: each.holds, few))
+    each = enough[-1] if enough else few[0]
+    share = "" if each.share is None else f"{each.share:.0f} % of the full set’s".replace("-", "−")
+    unsure = "" if enough else f"at least {100 * KEPT:.0f} % is not sure"
+    what = f"pairwise change with {each.size} clips"
+    return stated(
+        each.beyond, what, "nat", "; ".join(filter(None, [share, unsure])), SUPPORTED if enough else UNSUPPORTED
+    )
 
 
 def crowds(row: Row | None) -> Decision:

@@ -92,9 +92,14 @@ def beyond(act: Act, sizes: np.ndarray, statistic: Callable[[PairChange], np.nda
 
 def beyond_names(act: Act, sizes: np.ndarray, named: Callable[[PairChange], np.ndarray]) -> Beyond:
     """The mean over target sets of a statistic under their own names, of (1 + unit, target, name)."""
-    every = np.stack([named(change) for change in (act.own, *act.draws)])
-    means = np.einsum("drtt->drt", every).mean(axis=2)[..., None]
-    return Beyond(means[0], means[1:], sizes, every[0] - every[1:].mean(axis=0) if len(act.draws) else every[0])
+    own, *draws = (named(change) for change in (act.own, *act.draws))
+    return over_names(own, np.array(draws).reshape(len(draws), *own.shape), sizes)
+
+
+def over_names(own: np.ndarray, draws: np.ndarray, sizes: np.ndarray) -> Beyond:
+    """The same of values under every name, (1 + unit, target, name), and of every draw's, (draw, 1 + unit, target, name)."""
+    values, each = (np.einsum("...tt->...t", every).mean(axis=-1)[..., None] for every in (own, draws))
+    return Beyond(values, each, sizes, own - draws.mean(axis=0) if len(draws) else own)
 
 
 def apart(change: PairChange) -> np.ndarray:
@@ -172,8 +177,7 @@ def slope(evidence: Evidence) -> Beyond:
         return np.asarray(sum(weight * apart_by_name(one) for weight, one in zip(weights, each, strict=True)))
 
     every = np.stack([combined(change) for change in range(1 + draws)])
-    means = np.einsum("drtt->drt", every).mean(axis=2)[..., None]
-    return Beyond(means[0], means[1:], evidence.sizes, every[0] - every[1:].mean(axis=0))
+    return over_names(every[0], every[1:], evidence.sizes)
 
 
 def doses(evidence: Evidence) -> dict[float, Act]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.claim_rules import ONE_DRAW, TOO_UNRELIABLE
+from emoscope.analysis.claim_rules import KEPT, ONE_DRAW, TOO_UNRELIABLE, FewClips
 from emoscope.analysis.contrasts import Compared, Conditions, families, measures, shared
 from emoscope.analysis.declared import (
     FEWEST_DRAWS,
@@ -22,11 +22,12 @@ from emoscope.analysis.declared import (
     beyond_names,
     blocked,
     gather,
+    over_names,
 )
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips
 from emoscope.analysis.responses import Responses
-from emoscope.vocabulary import DEACTIVATE, MATCHED, MINIMUM_SPEAKERS, ORTHOGONAL, STEER, TARGET
+from emoscope.vocabulary import BASELINE, DEACTIVATE, FEWER, MATCHED, MINIMUM_SPEAKERS, ORTHOGONAL, STEER, TARGET
 
 CONTROLS: Final = (ORTHOGONAL, MATCHED)
 """The controls beyond which claims are tested, the first of them that has enough draws: see docs/method.md."""
@@ -58,6 +59,7 @@ class Declared:
         clips: how many clips (or items) count; ``left_out``: how many do not, as they were not asked under all
             conditions or do not offer every option.
         unit: what is left out together: ``"speaker"`` or ``"session"``.
+        few: how many of the last draws are no controls, but sets from few clips.
     """
 
     evidence: Evidence
@@ -68,20 +70,24 @@ class Declared:
     clips: int
     left_out: int
     unit: str
+    few: int = 0
 
 
-def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("headline", "dose")) -> Declared | None:
+def declared_evidence(
+    run: Run, responses: Responses, roles: Sequence[str] = ("headline", "dose"), size: int | None = None
+) -> Declared | None:
     """The evidence of a run's headline; ``None`` where nothing was asked under its sets.
 
     Sets act at all positions and layers; they are switched off to zero, or amplified by any strength. ``roles`` are
-    those of the conditions that count (``"transferred"`` for sets of another corpus).
+    those of the conditions that count (``"transferred"`` for sets of another corpus). Draws of the headline's sets from
+    ``size`` clips an emotion, where it is given, stand behind those of the control sets.
     """
     if "baseline" not in responses.rows:
         return None
     drawn: dict[tuple[str, float | None], dict[str, dict[int, Conditions]]] = defaultdict(lambda: defaultdict(dict))
     for family, members in families(responses, run.conditions):
         whole = (family["positions"], family["layers"]) == ("all", "all") and family["to"] != "mean"
-        if whole and family["role"] in roles:
+        if whole and family["role"] in (*roles, "few clips") and family["size"] in (None, size):
             drawn[family["kind"], family["alpha"]][family["control"]][family["draw"] or 0] = members
     # a draw stands at the same place under every intervention
     found = {
@@ -94,7 +100,7 @@ def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("h
     most = {name: max(len(found[key].get(name, [])) for key in own) for name in CONTROLS}
     there = [name for name in CONTROLS if most[name]]
     control = next((name for name in there if most[name] >= FEWEST_DRAWS), there[0] if there else None)
-    draws = {key: found[key].get(control, []) if control else [] for key in own}
+    draws = {key: [*(found[key].get(control, []) if control else []), *found[key].get(FEWER, [])] for key in own}
     every = [*own.values(), *(draw for each in draws.values() for draw in each)]
     targets, used = shared(responses, every)
     with np.errstate(invalid="ignore"):  # NaN where an item does not offer an option
@@ -119,8 +125,9 @@ def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("h
     asked = Asked(clips, logp[responses.rows["baseline"]][used], off, amplified, codes, _alpha(run))
     left_out = int(len(used) - used.sum())
     return Declared(
-        gather(*asked), asked, control, responses.labels, frozenset(wanted), int(used.sum()), left_out, unit
-    )
+        gather(*asked), asked, control, responses.labels, frozenset(wanted), int(used.sum()), left_out, unit,
+        max(len(found[key].get(FEWER, [])) for key in own),
+    )  # fmt: skip
 
 
 def pull(compared: Sequence[Compared]) -> Test | None:
@@ -140,6 +147,35 @@ def pull(compared: Sequence[Compared]) -> Test | None:
             stacked = np.array([draw.values for draw in draws])[..., None]
             return Beyond(own.values[:, None], stacked, own.sizes).test("pulls")
     return None
+
+
+def few_clips(run: Run, responses: Responses, size: int, unreliable: Set[str] = frozenset()) -> FewClips | None:
+    """What the headline's sets from so many clips an emotion do when switched off; ``None`` where they were not asked."""
+    off = replace(run, conditions=run.conditions.filter(pl.col("kind").is_in([BASELINE, DEACTIVATE])))
+    found = declared_evidence(off, responses, ("headline",), size)
+    if found is None or not found.few:
+        return None
+    if not unreliable.isdisjoint(found.conditions):
+        lacking = Test("modest", UNTESTED, TOO_UNRELIABLE)
+        return FewClips(size, lacking, lacking)
+    return from_few(found.evidence, found.few, size)
+
+
+def from_few(evidence: Evidence, few: int, size: int) -> FewClips:
+    """The same of evidence whose last draws, ``few`` of them, are sets from few clips and no controls."""
+    off, why = evidence.off, blocked(evidence)
+    if off is None or not off.own.targets:
+        why = why or "no emotion that has sets has enough speakers"
+    if off is None or why or len(off.draws) < few + 2:
+        lacking = Test("modest", UNTESTED, why or ONE_DRAW)
+        return FewClips(size, lacking, lacking)
+    full, *others = (apart_by_name(change) for change in (off.own, *off.draws))
+    controls, found = np.stack(others[:-few]), np.mean(others[-few:], axis=0)
+    beyond = over_names(found, controls, evidence.sizes)
+    enough = over_names(found - KEPT * full, (1 - KEPT) * controls, evidence.sizes)
+    whole = over_names(full, controls, evidence.sizes)
+    share = 100 * float(beyond.estimate[0] / whole.estimate[0]) if whole.estimate[0] < 0 else None
+    return FewClips(size, beyond.test("modest"), enough.test("modest"), share)
 
 
 def carried(evidence: Evidence) -> Test:

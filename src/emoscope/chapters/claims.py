@@ -11,17 +11,17 @@ import polars as pl
 
 from emoscope.analysis import claim_rules as rules
 from emoscope.analysis import declared
-from emoscope.analysis.claim_rules import Decision, stated, untested
+from emoscope.analysis.claim_rules import Decision, FewClips, stated, untested
 from emoscope.analysis.declared import CLAIMS, RESERVED, SUPPORTED, UNTESTED, Test
 from emoscope.analysis.estimate import holm
-from emoscope.analysis.headline import Declared, carried, declared_evidence, pull
+from emoscope.analysis.headline import Declared, carried, declared_evidence, few_clips, pull
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import build_responses
 from emoscope.analysis.standing import at_chance
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.sentences import kind_of, sign
 from emoscope.schemas import as_table, empty
-from emoscope.vocabulary import DEACTIVATE, MATCHED, ORTHOGONAL
+from emoscope.vocabulary import DEACTIVATE, FEWER, MATCHED, ORTHOGONAL
 
 UNLIKE = "the matched neurons are not well matched"
 PLACES = {DEACTIVATE: "Deactivation", "steer": "Steering and dose"}
@@ -153,19 +153,23 @@ def _explored(part: Part, tests: Mapping[str, Test]) -> dict[str, Decision]:
     verdict, own = part.verdict(DEACTIVATE), part.effect(DEACTIVATE, "excess_self")
     verdicts = {name: test.verdict for name, test in tests.items()}
     hurt = rules.hurts(verdicts.get("disproportionate"), own, verdict["verdict"] if verdict else None)
-    sizes = [row for row in _rows(part, "efficiency") if row["draw"] is None]
-    full = next((row for row in sizes if row["full"]), None)
-    few = sorted((row for row in sizes if not row["full"]), key=lambda row: int(row["size"]))
-    matched = part.effect(DEACTIVATE, "gap", MATCHED)
+    full = next((row["size"] for row in _rows(part, "efficiency") if row["full"]), None)
     return {
         "hurts": hurt,
         "spares": rules.spares(verdicts.get("disproportionate"), _spared(part)),
         "pulls": rules.pulls(pull(part.compared), part.effect("steer", "excess_pull_gap")),
-        "modest": rules.modest(hurt, full["size"] if full else None, few, full, matched),
+        "modest": rules.modest(hurt, full, _few(part)),
         "crowds": rules.crowds(next(iter(_rows(part, "clustering")), None)),
         "transfer": untested("it needs a study of several corpora"),
         "handle": rules.handle(hurt, verdicts.get("steers")),
     }
+
+
+def _few(part: Part) -> list[FewClips]:
+    """What sets from each number of clips do."""
+    asked = part.run.conditions.filter(pl.col("size").is_not_null(), kind=DEACTIVATE, control=FEWER)
+    found = (few_clips(part.run, part.responses, size, part.unreliable) for size in asked["size"].unique().sort())
+    return [each for each in found if each is not None]
 
 
 def _spared(part: Part) -> Test | None:

@@ -6,28 +6,26 @@ a run's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import polars as pl
 from scipy.special import log_softmax
 
-from emoscope.analysis import declared
 from emoscope.analysis.claim_rules import carries_over, crowds, hurts, modest
 from emoscope.analysis.clusters import Neurons, clustered
-from emoscope.analysis.contrasts import compare, gaps_of
-from emoscope.analysis.declared import SUPPORTED
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.declared import SUPPORTED, Evidence, gather, judge
 from emoscope.analysis.effects import effects
 from emoscope.analysis.estimate import holm
-from emoscope.analysis.headline import carried
+from emoscope.analysis.headline import carried, from_few
 from emoscope.analysis.parts import Row, first
 from emoscope.analysis.responses import Responses, log_odds
 from emoscope.neurons.controls import shuffled_labels
 from emoscope.schemas import as_table
 from emoscope.testing.worlds import Answers, World, simulate
-from emoscope.vocabulary import BASELINE, DEACTIVATE, FEWER, MATCHED, TARGET
+from emoscope.vocabulary import BASELINE, DEACTIVATE, MATCHED, TARGET
 
 SEVERAL, CORPORA = 3, 3
 """Draws of clips of each size; corpora that exchange their sets."""
@@ -168,44 +166,37 @@ def few_clips(study: Few, rng: np.random.Generator) -> tuple[Answers, list[np.nd
 def enough(study: Few, rng: np.random.Generator) -> list[str]:
     """The verdict on *modest* in one study."""
     answers, few = few_clips(study, rng)
-    evidence = declared.gather(answers.clips, answers.untouched, answers.off, {}, range(answers.clips.options), None)
-    share = declared.judge(evidence)["disproportionate"].verdict
-    responses, conditions = _asked(answers, few)
-    compared = compare(responses, conditions)
-    table = effects(
-        [case for case in compared if case.headline or (case.family["control"], case.family["draw"]) == (MATCHED, None)]
-    )
-    own = first(table, measure="excess_self", control=TARGET)
-    matched = first(table, measure="gap", control=MATCHED)
-    about = {"selector": "mad", "budget": 0.01, "scope": "all", "draw": None}
-    sizes = [{"size": size} | gaps_of(compared, about | {"size": size}, FEWER) for size in SIZES]
-    return [modest(hurts(share, own), FULL, sizes, gaps_of(compared, about, TARGET), matched).verdict]
+    clips, (own, controls) = answers.clips, answers.off
+
+    def gathered(draws: Sequence[np.ndarray]) -> Evidence:
+        return gather(clips, answers.untouched, (own, draws), {}, range(clips.options), None)
+
+    sizes = [
+        from_few(gathered([*controls, *few[SEVERAL * place : SEVERAL * (place + 1)]]), SEVERAL, size)
+        for place, size in enumerate(SIZES)
+    ]
+    share = judge(gathered(controls))["disproportionate"].verdict
+    return [modest(hurts(share, _excess_self(answers)), FULL, sizes).verdict]
 
 
-def _asked(answers: Answers, few: list[np.ndarray]) -> tuple[Responses, pl.DataFrame]:
-    """The answers as those of a run, and its conditions."""
+def _excess_self(answers: Answers) -> Row | None:
+    """The row of table ``effects`` that says what target sets do to accuracy on their emotions' clips."""
     clips = answers.clips
     labels = tuple(f"emotion {code}" for code in range(clips.options))
-    drawn: list[tuple[str, int | None, int, np.ndarray]] = [(TARGET, None, 0, answers.off[0])]
-    drawn += [(MATCHED, None, draw, under) for draw, under in enumerate(answers.off[1])]
-    drawn += [(FEWER, SIZES[place // SEVERAL], place % SEVERAL, under) for place, under in enumerate(few)]
     rows: list[Row] = [{"condition": BASELINE, "kind": BASELINE}]
     logits = [answers.untouched]
-    for control, size, draw, under in drawn:
-        for code, label in enumerate(labels):
-            rows.append(
-                {"condition": f"{control}{size or ''}-{draw}-{code}", "kind": DEACTIVATE, "target": label, "to": "zero"}
-                | {"control": control, "size": size, "draw": draw, "selector": "mad", "budget": 0.01, "scope": "all"}
-                | {"headline": control == TARGET, "role": "few clips" if control == FEWER else "headline"}
-            )  # fmt: skip
-            logits.append(under[code])
+    for draw, under in enumerate((answers.off[0], *answers.off[1])):
+        about = {"kind": DEACTIVATE, "control": MATCHED if draw else TARGET, "draw": draw, "headline": not draw}
+        rows += [about | {"condition": f"{draw}-{label}", "target": label, "role": "headline"} for label in labels]
+        logits += list(under)
     stacked = np.stack(logits)
     speakers = tuple(f"speaker {code:04}" for code in range(int(clips.speaker.max()) + 1))
     responses = Responses(
         labels, np.arange(len(clips.truth)), clips.truth, clips.speaker, speakers, 0, 100 / clips.options,
         {row["condition"]: place for place, row in enumerate(rows)}, stacked.argmax(axis=-1), log_odds(log_softmax(stacked, axis=-1)),
     )  # fmt: skip
-    return responses, as_table("conditions", rows)
+    compared = compare(responses, as_table("conditions", rows))
+    return first(effects([case for case in compared if case.headline]), measure="excess_self")
 
 
 @dataclass(frozen=True)
@@ -222,7 +213,7 @@ def carrying(study: Exchange, rng: np.random.Generator) -> list[str]:
     tests = []
     for _ in range(CORPORA * (CORPORA - 1)):
         found = simulate(world, rng)
-        tests.append(carried(declared.gather(found.clips, found.untouched, found.off, {}, range(world.emotions), None)))
+        tests.append(carried(gather(found.clips, found.untouched, found.off, {}, range(world.emotions), None)))
     adjusted = holm([test.p for test in tests])
     return [carries_over(test, p, SUPPORTED, None, True).verdict for test, p in zip(tests, adjusted, strict=True)]
 
