@@ -159,7 +159,7 @@ def of_sets(studies: int, jobs: int = 1, only: str = "") -> Iterator[Cell]:
     """
     with ProcessPoolExecutor(jobs) as pool:
         for (claim, world), (true, _) in claims().items():
-            if only in world:
+            if only in f"{claim}: {world}":
                 wanted = range(max(1, studies // 4) if true else studies)
                 found = list(pool.map(partial(_verdicts, claim, world), wanted, chunksize=BLOCK // 5))
                 counted = [[each] for one in found for each in one] if true else found
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--studies", type=int, default=2000, help="of each world; a quarter of it where every claim is true"
     )
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="worlds whose name holds this")
+    parser.add_argument("--only", default="", help="worlds whose name (of sets also the claim) holds this")
     parser.add_argument("--out", type=Path, help="a JSON file for the counts")
     parser.add_argument("--coverage", action="store_true", help="how often intervals hold what they are about, instead")
     parser.add_argument(
