@@ -19,6 +19,8 @@ class Test:
     and ``set_high`` are those of the very sets. ``p`` is two-sided, ``p_holm`` corrected for the two first claims.
     """
 
+    __test__ = False  # pytest would take it for a class of tests
+
     name: str
     verdict: str
     why: str = ""
