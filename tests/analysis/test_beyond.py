@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emoscope.analysis.beyond import Beyond
+from emoscope.analysis.beyond import Beyond, Names
 from emoscope.analysis.declared import Act, apart_by_name, beyond_names
 from emoscope.analysis.pairs import PairChange
 
@@ -36,7 +36,7 @@ def test_what_sets_do_to_other_emotions_by_hand():
     fewer[0, 1], more[0, 1] = 2.0, 0.0
     table = np.array([values, fewer, more])
     own = np.einsum("rtt->rt", table).mean(axis=1)[:, None]
-    found = Beyond(own, np.zeros((2, 3, 1)), np.ones(2), table)
+    found = Beyond(own, np.zeros((2, 3, 1)), np.ones(2), Names.of(table, np.ones(2)))
     # squares about the mean of both: 2 x 1² + 2 x 2² + 0 = 10; each set has one degree of freedom, and its three numbers
     # add up to 0, 2/3; then the mean over three sets, and of their mean 1/3
     left, whole = found.between_names
@@ -50,17 +50,17 @@ def test_what_sets_do_to_other_emotions_by_hand():
 def test_the_larger_of_both_spreads_counts():
     table = np.array([[[9.0, 1.0, 3.0], [-1.0, 9.0, 3.0], [5.0, 5.0, 9.0]]] * 4)
     own, draws = np.full((4, 1), 9.0), np.array([[[0.0]] * 4, [[2.0]] * 4])
-    found = Beyond(own, draws, np.ones(3), table)
+    found = Beyond(own, draws, np.ones(3), Names.of(table, np.ones(3)))
     assert found.between_names[0] == pytest.approx([20 / 27])
     assert found.of_sets.tolist() == [3.0]  # 2 (1 + 1/2) of the draws
-    assert Beyond(own, draws / 4, np.ones(3), table).of_sets == pytest.approx([20 / 27])
+    assert Beyond(own, draws / 4, np.ones(3), Names.of(table, np.ones(3))).of_sets == pytest.approx([20 / 27])
 
 
 def test_without_names_or_of_two_sets_there_is_none():
     own, draws = np.zeros((3, 1)), np.zeros((2, 3, 1))
     assert Beyond(own, draws, np.ones(2)).between_names[0].tolist() == [0.0]
     table = np.arange(12.0).reshape(3, 2, 2)
-    assert Beyond(own, draws, np.ones(2), table).between_names[0].tolist() == [0.0]
+    assert Beyond(own, draws, np.ones(2), Names.of(table, np.ones(2))).between_names[0].tolist() == [0.0]
 
 
 @pytest.mark.parametrize("size", [3, 4, 7])

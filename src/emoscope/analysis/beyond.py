@@ -37,6 +37,39 @@ class Test:
 
 
 @dataclass(frozen=True, eq=False)
+class Names:
+    """How differently target sets act on the emotions that they are not named after, as it enters an error.
+
+    A set may act more than any control on emotions, and know none. All are variances of a mean over target sets.
+
+    Attributes:
+        found: as it was observed, dimension (statistic).
+        alone: what the clips alone explain of it, dimension (statistic).
+        df: degrees of freedom.
+    """
+
+    found: np.ndarray
+    alone: np.ndarray
+    df: int
+
+    @classmethod
+    def of(cls, table: np.ndarray, sizes: np.ndarray) -> Names | None:
+        """Of one statistic of every set under every name, (1 + unit, target, name); ``None`` of fewer than three sets.
+
+        Under k names a set's statistics add up to 0, so that an effect on the own emotion is spread evenly over the other
+        names and does not count here.
+        """
+        size = table.shape[1]
+        if size < 3:
+            return None
+        others = table[:, ~np.eye(size, dtype=bool)].reshape(-1, size, size - 1)
+        apart = (others - others.mean(axis=2, keepdims=True)).reshape(len(others), -1)
+        scale = (size - 1) / size / size**2 / (size - 2)
+        found, alone = (apart[0] ** 2).sum() * scale, _jackknife(apart, sizes).sum() * scale
+        return cls(np.array([found]), np.array([alone]), size * (size - 2))
+
+
+@dataclass(frozen=True, eq=False)
 class Beyond:
     """Statistics of the target sets minus the mean of the control draws, each of them with both errors.
 
@@ -44,14 +77,13 @@ class Beyond:
         values: dimensions (1 + unit, statistic).
         draws: of each control draw, dimensions (draw, 1 + unit, statistic).
         sizes: dimension (unit).
-        named: where there is one statistic, a mean over target sets: each target set's under the name of each of their
-            emotions, minus the mean of the draws, dimensions (1 + unit, target, name); ``None`` where there is none.
+        names: of the target sets, beyond the mean of the draws; ``None`` where they do not count.
     """
 
     values: np.ndarray
     draws: np.ndarray
     sizes: np.ndarray
-    named: np.ndarray | None = None
+    names: Names | None = None
 
     @cached_property
     def estimate(self) -> np.ndarray:
@@ -90,20 +122,11 @@ class Beyond:
 
     @cached_property
     def between_names(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same of target sets: how differently each of them acts on the emotions that it is not named after.
-
-        A set may act more than any control on emotions, and know none. Under k names its statistics add up to 0, so that
-        an effect on the own emotion is spread evenly over the other names and does not count here.
-        """
+        """The same of target sets (:class:`Names`)."""
         none = np.zeros(self.values.shape[1])
-        if self.named is None or self.named.shape[1] < 3:
+        if self.names is None:
             return none, none
-        size = self.named.shape[1]
-        others = self.named[:, ~np.eye(size, dtype=bool)].reshape(-1, size, size - 1)
-        apart = (others - others.mean(axis=2, keepdims=True)).reshape(len(others), -1)
-        scale = (size - 1) / size / size**2 / (size - 2)
-        found, alone = (apart[0] ** 2).sum() * scale, _jackknife(apart, self.sizes).sum() * scale
-        return none + max(found - alone, 0.0), none + found
+        return none + np.maximum(self.names.found - self.names.alone, 0.0), none + self.names.found
 
     @cached_property
     def of_sets(self) -> np.ndarray:
@@ -124,10 +147,9 @@ class Beyond:
     def df(self) -> np.ndarray:
         """Degrees of freedom after Satterthwaite (1946), no more than of the units; dimension (statistic)."""
         units = effective_number(self.sizes) - 1
-        size = 0 if self.named is None else self.named.shape[1]
         by_names = self.between_names[0] > self.between_sets * self._both
         spread = np.where(by_names, self.between_names[1], self._between_draws[1] * self._both)
-        free = np.where(by_names, max(1, size * (size - 2)), max(1, len(self.draws) - 1))
+        free = np.where(by_names, 1 if self.names is None else self.names.df, max(1, len(self.draws) - 1))
         # what is left after subtracting the clips' part is as uncertain as the whole
         each = self.set_variance**2 / units + np.where(self.of_sets > 0, spread**2 / free, 0.0)
         found = np.divide(self.error**4, each, out=np.full_like(each, units), where=each > 0)

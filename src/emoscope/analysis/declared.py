@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from emoscope.analysis.beyond import Beyond, Test
+from emoscope.analysis.beyond import Beyond, Names, Test
 from emoscope.analysis.estimate import holm
 from emoscope.analysis.pairs import Clips, PairChange
 from emoscope.vocabulary import DEACTIVATE, LEVEL, MINIMUM_SPEAKERS, STEER
@@ -99,7 +99,7 @@ def beyond_names(act: Act, sizes: np.ndarray, named: Callable[[PairChange], np.n
 def over_names(own: np.ndarray, draws: np.ndarray, sizes: np.ndarray) -> Beyond:
     """The same of values under every name, (1 + unit, target, name), and of every draw's, (draw, 1 + unit, target, name)."""
     values, each = (np.einsum("...tt->...t", every).mean(axis=-1)[..., None] for every in (own, draws))
-    return Beyond(values, each, sizes, own - draws.mean(axis=0) if len(draws) else own)
+    return Beyond(values, each, sizes, Names.of(own - draws.mean(axis=0) if len(draws) else own, sizes))
 
 
 def apart(change: PairChange) -> np.ndarray:
