@@ -15,9 +15,10 @@ from emoscope.runs.ending import end, stop_after
 if TYPE_CHECKING:
     from emoscope.experiments.schema import Study
 
-ASSUMED = 0.13, 0.3, 0.03, 7, 4.6
-"""Between speakers, within them and between control sets (nat), emotions and separation (nat) where no run gives them:
-those of docs/example-run."""
+ASSUMED: dict[str, Any] = {
+    "between": 0.13, "within": 0.3, "sets": 0.03, "emotions": 7, "whole": 4.6, "alone": 0.05, "names": 0.04, "names_alone": 0.27,
+}  # fmt: skip
+"""How the claim *exists* varies where no run says it: as in docs/example-run (nat)."""
 
 SPEAKERS = (5, 8, 10, 15, 24, 50, 100)
 
@@ -186,6 +187,10 @@ def power(
     between: Annotated[float | None, Parameter(help="spread of speakers' own values (SD)")] = None,
     within: Annotated[float | None, Parameter(help="what one clip per emotion adds to it (SD)")] = None,
     sets: Annotated[float | None, Parameter(help="spread between control sets (SD)")] = None,
+    names: Annotated[
+        float | None,
+        Parameter(help="spread between target sets on other emotions than their own (SD); without a run as --sets"),
+    ] = None,
     separation: Annotated[float | None, Parameter(help="what the untouched model has of a pair of emotions")] = None,
     emotions: Annotated[int | None, Parameter(help="emotions that have a set")] = None,
     draws: Annotated[int | None, Parameter(help="draws of control sets")] = None,
@@ -210,11 +215,14 @@ def power(
         refuse_study(run)
     elif claim != "exists":
         raise ValueError(f"spreads are assumed for the claim exists alone: give a run for {claim!r}")
-    spread = run_spread(read_run(run), claim) if run else Spread(*ASSUMED)
+    spread = run_spread(read_run(run), claim) if run else Spread(**ASSUMED)
+    if not run and sets is not None:
+        spread = dataclasses.replace(spread, names=None)
     asked = {
         "between": between,
         "within": within,
         "sets": sets,
+        "names": names,
         "whole": separation,
         "emotions": emotions,
         "draws": draws,
@@ -226,7 +234,8 @@ def power(
     console = Console()
     console.print(
         f"Assumptions: a loss of {loss:g} %, which is {spread.whole * loss / 100:.3g} {spread.unit}; speakers' own values spread "
-        f"by {spread.between:.3g}, one clip per emotion adds {spread.within:.3g}, control sets differ by {spread.sets:.3g} "
+        f"by {spread.between:.3g}, one clip per emotion adds {spread.within:.3g}, control sets differ by {spread.sets:.3g}, "
+        f"target sets on emotions other than their own by {spread.sets if spread.names is None else spread.names:.3g} "
         f"(standard deviations in {spread.unit}; {spread.source}); {spread.emotions} emotions, {spread.draws} draws of control "
         f"sets; speakers with {'equally many clips' if max(spread.sizes) - min(spread.sizes) < 1e-9 else 'as unequal numbers of clips as there'}.",
         highlight=False,

@@ -27,6 +27,11 @@ POINTS = {
         speakers=10, sessions=5, emotions=4, clips=12, loss=0.04, own_loss=0.03
     ),
     "25 speakers, sets of their own, a loss of 10 %": World(loss=0.1, own_loss=0.1, own_shift=0.5),
+    "25 speakers, target sets alone of their own, a loss of 10 %": World(loss=0.1, potent=0.1),
+    "25 speakers, a loss of 15 %": World(loss=0.15),
+    "10 speakers in 5 sessions, 4 emotions, a loss of 15 %": World(
+        speakers=10, sessions=5, emotions=4, clips=12, loss=0.15
+    ),
 }
 RUNS, LARGE = 8, {"speakers": 60, "draws": 30}
 

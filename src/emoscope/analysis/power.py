@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoscope.analysis.answer_table import AnswerTable, answer_table, run_answers
-from emoscope.analysis.declared import FEWEST_DRAWS, Beyond, apart, apart_share, beyond, gather
+from emoscope.analysis.beyond import Beyond, Names
+from emoscope.analysis.declared import FEWEST_DRAWS, apart_by_name, apart_share_by_name, beyond_names, gather
 from emoscope.analysis.judging import chosen_control
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips, PairChange
@@ -20,8 +21,8 @@ STUDIES = 2000
 MOST_CLIPS = 1000  # clips per speaker and emotion beyond which no number is looked for
 
 CLAIMS: Mapping[str, tuple[Callable[[PairChange], np.ndarray], str]] = {
-    "exists": (apart, "nat"),
-    "disproportionate": (apart_share, "%"),
+    "exists": (apart_by_name, "nat"),
+    "disproportionate": (apart_share_by_name, "%"),
 }
 """Claims whose power can be asked -> what they test, and its unit."""
 
@@ -43,9 +44,16 @@ class Spread:
     unit: str = "nat"
     source: str = "assumed"  # where it comes from, in words
     estimate: float | None = None  # what was found there; ``None`` where the spread is assumed
+    # standard deviation between target sets, by how they act on emotions that they are not named after, without what the
+    # clips alone explain; ``None``: as between control sets
+    names: float | None = None
+    names_alone: float = (
+        1.0  # what the clips alone add to that variance, as a share of what they add to the tested value
+    )
 
     def __post_init__(self) -> None:
-        if min(self.between, self.within, self.sets, self.alone) < 0 or self.emotions < 3 or self.whole <= 0:
+        spreads = self.between, self.within, self.sets, self.alone, self.names or 0.0, self.names_alone
+        if min(spreads) < 0 or self.emotions < 3 or self.whole <= 0:
             raise ValueError(
                 f"between {self.between:g}, within {self.within:g}, sets {self.sets:g} {self.unit}, {self.emotions} emotions, "
                 f"separation {self.whole:g}: give spreads of at least 0, three emotions or more, and a separation above 0"
@@ -74,8 +82,9 @@ def spread_of(table: AnswerTable, claim: str = "exists", source: str = "measured
 
     The tested value is a sum over emotions of the means of a number c of each clip (docs/method.md). The variance of c
     within speaker and emotion, summed over emotions, is ``within`` squared; the variance of the values of speakers (or
-    sessions), less what the former adds to them, is ``between`` squared (0 where that is below 0). The variance between
-    control sets is that of the claim's own error. A ``ValueError`` says what is lacking.
+    sessions), less what the former adds to them, is ``between`` squared (0 where that is below 0). The variances between
+    control sets and between target sets are those of the claim's own error, the latter without what the draws' mean adds
+    to it (0 where that is below 0). A ``ValueError`` says what is lacking.
     """
     if claim not in CLAIMS:
         raise ValueError(f"claim {claim!r} cannot be planned: choose from {', '.join(CLAIMS)}")
@@ -91,7 +100,7 @@ def spread_of(table: AnswerTable, claim: str = "exists", source: str = "measured
     evidence = gather(clips, table.untouched, off, {}, targets, None)
     assert evidence.off is not None
     statistic, unit = CLAIMS[claim]
-    tested = beyond(evidence.off, evidence.sizes, statistic)
+    tested = beyond_names(evidence.off, evidence.sizes, statistic)
     c = _contributions(clips, off, evidence.off.own, share=claim == "disproportionate")
     between, within = _components(clips, c)
     before = np.nan_to_num(evidence.untouched[0])
@@ -100,10 +109,14 @@ def spread_of(table: AnswerTable, claim: str = "exists", source: str = "measured
     of_one = float(np.mean([draw.set_variance[0] for draw in each])) * len(draws) / (len(draws) - 1)
     alone = of_one / float(tested.set_variance[0]) if tested.set_variance[0] > 0 else 0.0
     sizes = evidence.sizes[evidence.sizes > 0]
+    between_sets, between_names = float(tested.between_sets[0]), float(tested.between_names[0][0])
+    assert tested.names is not None
     return Spread(
-        between, within, float(np.sqrt(tested.between_sets[0])), len(targets), whole, len(draws), alone,
+        between, within, between_sets**0.5, len(targets), whole, len(draws), alone,
         tuple(np.sort(sizes / sizes.mean()).tolist()), unit,
         f"{source} ({claim}, {tested.units} speakers or sessions, {len(clips.truth)} clips)", float(tested.estimate[0]),
+        max(0.0, between_names - between_sets / len(draws)) ** 0.5,
+        float(tested.names.alone[0] / tested.set_variance[0]) if tested.set_variance[0] > 0 else 0.0,
     )  # fmt: skip
 
 
@@ -187,19 +200,20 @@ def power(loss: float, spread: Spread, speakers: int, clips: float, studies: int
     """Share of simulated studies in which the claim is supported, in %.
 
     Each speaker's value is normal around the true one, its variance between² + within² / (its clips per emotion); target
-    sets and every draw of control sets are off by a common normal amount of variance sets². The error is that of the
-    claim (:class:`~emoscope.analysis.declared.Beyond`); the level half of 5 %, as where amplification shows nothing
+    sets are off by a common normal amount of variance names², every draw of control sets by one of variance sets². The
+    error is that of the claim (:class:`~emoscope.analysis.beyond.Beyond`), to which target sets show on other names how
+    much they differ; the level half of 5 %, as where amplification shows nothing
     (Holm 1979). Clips are per speaker and emotion, in the mean; weights of speakers follow the ``sizes`` of the spread.
     """
-    own, draws, sizes = simulated(loss, spread, speakers, clips, studies, seed)
-    return 100 * float(supported(Beyond(_replicates(own, sizes), _replicates(draws, sizes), sizes)).mean())
+    own, draws, sizes, names = simulated(loss, spread, speakers, clips, studies, seed)
+    return 100 * float(supported(Beyond(_replicates(own, sizes), _replicates(draws, sizes), sizes, names)).mean())
 
 
 def simulated(
     loss: float, spread: Spread, speakers: int, clips: float, studies: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Names]:
     """Values of speakers in simulated studies: under the target sets (speaker, study), under draws of control sets (draw,
-    speaker, study), and the weight of each speaker.
+    speaker, study); the weight of each speaker; and how target sets act on other names.
     """  # fmt: skip
     rng = np.random.default_rng([seed, speakers])
     count = spread.draws
@@ -210,8 +224,15 @@ def simulated(
     draws = spread.sets * of_draws + noise[1:] * np.sqrt(spread.alone * variance)[:, None]
     # what the mean of the draws adds to the difference is part of the measured spread
     left = max(0.0, 1 - spread.alone / count)
-    own = spread.whole * loss / 100 + spread.sets * off + noise[0] * np.sqrt(left * variance)[:, None]
-    return own, draws, sizes
+    own_sets = spread.sets if spread.names is None else spread.names
+    own = spread.whole * loss / 100 + own_sets * off + noise[0] * np.sqrt(left * variance)[:, None]
+    # effects on other names are independent of that on the own one: a set's mean over names does not count
+    free = spread.emotions * (spread.emotions - 2)
+    by_clips = spread.names_alone * float(sizes**2 @ variance) / sizes.sum() ** 2
+    by_sets = own_sets**2 + spread.sets**2 / count
+    found = (by_sets + by_clips) * rng.chisquare(free, studies) / free
+    alone = by_clips * rng.chisquare(free * (speakers - 1), studies) / (free * (speakers - 1))
+    return own, draws, sizes, Names(found, alone, free)
 
 
 def supported(tested: Beyond) -> np.ndarray:
