@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from emoscope.analysis.accuracy import uar
 from emoscope.analysis.effects import heard_and_leant, verdicts
 from emoscope.analysis.load import read_run
 from emoscope.analysis.pairs import Clips
 from emoscope.analysis.parts import Part
+from emoscope.testing.worlds import World, simulate
 from tests.analysis.slow_verdicts import slow_verdict
 from tests.helpers.runs import write_simulation
 from tests.helpers.slowly import Families, Slow
@@ -54,6 +56,30 @@ def test_no_shift_of_a_speaker_moves_evidence():
     )
     assert shifted[0] == plain[0]
     assert shifted[1].estimate != pytest.approx(plain[1].estimate)
+
+
+def test_confidence_that_is_lost_takes_no_evidence_by_itself():
+    draws = [logp(np.random.default_rng(n)) for n in range(1, 4)]
+    plain = logp(np.random.default_rng(0))
+    shrunk = 0.8 * plain
+    shrunk -= np.logaddexp.reduce(shrunk, axis=-1, keepdims=True)
+    before, after = (heard_and_leant(CLIPS, each, draws, range(3)) for each in (plain, shrunk))
+    assert after[0] == before[0]
+    assert after[1].estimate != pytest.approx(before[1].estimate)
+
+
+@pytest.mark.parametrize("reacts", [0.0, 0.5])
+def test_it_does_where_clips_react_to_sets_by_as_much_as_before(reacts):
+    world = World(
+        emotions=3, speakers=300, clips=3, draws=2, separation=(1.0, 0.0), alike=0.0, own_loss=0.0, effects=reacts,
+        confidence=0.2, alphas=(),
+    )  # fmt: skip
+    study = simulate(world, np.random.default_rng(1))
+    evidence, _ = heard_and_leant(study.clips, *study.off, range(3))
+    # two clips lie 2 nat apart; each of both differences holds the clip's own two logits and two reactions
+    known = 100 * (norm.cdf(1 / np.sqrt(1 + (reacts / 0.8) ** 2)) - norm.cdf(1 / np.sqrt(1 + reacts**2)))
+    assert known == 0 if reacts == 0 else known < -1
+    assert evidence.estimate == pytest.approx(known, abs=1e-9 if reacts == 0 else 0.4)
 
 
 def test_sets_that_differ_make_the_error_larger():

@@ -24,41 +24,48 @@ KINDS = ("off", "amplified")
 ALPHA = 0.5  # the declared strength in simulated studies
 
 
-def judged(world: World, name: str, study: int) -> tuple[str, str]:
-    """The verdicts of one simulated study on switching off and on amplifying; the same for the same name and number."""
+Said = tuple[str, float]  # a verdict, and the evidence that was lost or gained, AUC points
+
+
+def judged(world: World, name: str, study: int) -> tuple[Said, Said]:
+    """What is said of one simulated study, switched off and amplified; the same for the same name and number."""
     answers = simulate(replace(world, alphas=(ALPHA,)), seeded_generator("verdicts", name, study))
     return _said(answers, *answers.off), _said(answers, *answers.amplified[ALPHA])
 
 
-def _said(answers: Answers, own: np.ndarray, draws: Sequence[np.ndarray]) -> str:
+def _said(answers: Answers, own: np.ndarray, draws: Sequence[np.ndarray]) -> Said:
     own, *controls = (each - np.logaddexp.reduce(each, axis=-1, keepdims=True) for each in (own, *draws))
     rests = heard_and_leant(answers.clips, own, controls, range(answers.clips.options))
     if isinstance(rests, str):
-        return NONE
-    return verdict(*((float(test.low or 0), float(test.high or 0)) for test in rests))[0]
+        return NONE, np.nan
+    found = verdict(*((float(test.low or 0), float(test.high or 0)) for test in rests))[0]
+    return found, float(rests[0].estimate or 0)
 
 
-def confusion(worlds: Mapping[str, World], studies: int, jobs: int = 1) -> Iterator[tuple[str, str, Counter[str]]]:
-    """How often each verdict is given, for each world and kind of intervention."""
+def confusion(
+    worlds: Mapping[str, World], studies: int, jobs: int = 1
+) -> Iterator[tuple[str, str, Counter[str], np.ndarray]]:
+    """How often each verdict is given and the evidence of every study, for each world and kind of intervention."""
     with ProcessPoolExecutor(jobs) as pool:
         for name, world in worlds.items():
             found = list(pool.map(partial(judged, world, name), range(studies), chunksize=10))
             for kind, said in zip(KINDS, zip(*found, strict=True), strict=True):
-                yield name, kind, Counter(said)
+                yield name, kind, Counter(word for word, _ in said), np.array([evidence for _, evidence in said])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the matrix of verdicts and worlds, in % of the studies."""
+    """Print the matrix of verdicts and worlds, in % of the studies, and the mean evidence with its standard error."""
     parser = argparse.ArgumentParser(prog="python -m emoscope.testing.verdicts", description=__doc__)
     parser.add_argument("--studies", type=int, default=200, help="of each world")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="worlds whose name holds this")
     asked = parser.parse_args(argv)
     worlds = {name: world for name, world in {**NULLS, **REAL}.items() if asked.only in name}
-    print(f"| world | sets | {' | '.join(VERDICTS)} |\n|---|---|{'---|' * len(VERDICTS)}")
-    for name, kind, said in confusion(worlds, asked.studies, asked.jobs):
+    print(f"| world | sets | {' | '.join(VERDICTS)} | evidence |\n|---|---|{'---|' * (1 + len(VERDICTS))}")
+    for name, kind, said, evidence in confusion(worlds, asked.studies, asked.jobs):
         shares = [f"{100 * said[each] / asked.studies:.0f}" if said[each] else "" for each in VERDICTS]
-        print(f"| {name} | {kind} | {' | '.join(shares)} |", flush=True)
+        mean = f"{np.nanmean(evidence):+.2f} ± {np.nanstd(evidence) / asked.studies**0.5:.2f}"
+        print(f"| {name} | {kind} | {' | '.join(shares)} | {mean} |", flush=True)
     return 0
 
 
