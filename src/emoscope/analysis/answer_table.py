@@ -316,7 +316,7 @@ def run_answers(run: Run) -> tuple[pl.DataFrame, float | None]:
         raise ValueError(f"{run.folder} has no answers under the sets of its headline: `emoscope run` asks them")
     with np.errstate(invalid="ignore"):  # NaN where an item does not offer an option
         logp = -np.logaddexp(0, -responses.log_odds)  # among the item's options
-    asked = run.conditions.filter(pl.col("condition").is_in(list(declared.conditions)))
+    asked = run.conditions.filter(pl.col("condition").is_in(list(declared.conditions | declared.permuted)))
     used = np.isfinite(logp[[responses.rows[name] for name in asked["condition"]]]).all(axis=(0, 2))
     codes, unit = independent_units(run, responses)
     names = [responses.speakers[place] for place in responses.speaker]

@@ -17,6 +17,8 @@ class Test:
 
     ``estimate``, ``low`` and ``high`` are in the claim's unit; the interval includes how much sets differ. ``set_low``
     and ``set_high`` are those of the very sets. ``p`` is two-sided, ``p_holm`` corrected for the two first claims.
+    ``permutation_p`` is that of the permutation null of so many ``permuted`` draws, ``permutation_floor`` the smallest
+    that they can give.
     """
 
     __test__ = False  # pytest would take it for a class of tests
@@ -34,6 +36,9 @@ class Test:
     df: float | None = None
     units: int = 0
     draws: int = 0
+    permutation_p: float | None = None
+    permutation_floor: float | None = None
+    permuted: int | None = 0  # null in tables of earlier rules
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED, Test
 from emoscope.vocabulary import LEVEL
-from emoscope.wording import DOING, bracket, number, p_text, value
+from emoscope.wording import DOING, bracket, number, p_text, p_value, value
 
 Row = Mapping[str, Any]
 
@@ -87,12 +87,30 @@ def holds(verdict: str | None) -> bool:
     return verdict in (SUPPORTED, RESERVED)
 
 
+def permuted_text(test: Test) -> str:
+    """What the permutation null says of a test, and whether so many draws can decide; empty where none was asked.
+
+    Example:
+        >>> permuted_text(Test("exists", "", permutation_p=0.05, permutation_floor=0.05, permuted=19))
+        'permuted labels: p = 0.050 (floor 0.050, 19 draws)'
+        >>> permuted_text(Test("steers", "", permutation_p=0.4, permutation_floor=0.2, permuted=4))
+        'permuted labels: p = 0.400 (4 draws cannot decide: it is at least 0.200)'
+    """
+    if test.permutation_p is None or test.permutation_floor is None:
+        return ""
+    least, draws = p_value(test.permutation_floor), f"{test.permuted} draw{'' if test.permuted == 1 else 's'}"
+    few = test.permutation_floor > LEVEL
+    about = f"{draws} cannot decide: it is at least {least}" if few else f"floor {least}, {draws}"
+    return f"permuted labels: {p_text(test.permutation_p)} ({about})"
+
+
 def stated(test: Test, what: str, unit: str, why: str = "", verdict: str | None = None) -> Decision:
     """A decision with the number of a test; its own verdict where no other is given."""
     if test.estimate is None:
         return Decision(verdict or test.verdict, why or test.why)
     digits = 2 if unit.startswith("nat") else 1
     text = f"{what} {value(test.estimate, test.low, test.high, unit, digits)}".strip()
+    text += f", {null}" if (null := permuted_text(test)) else ""
     return Decision(verdict or test.verdict, why or test.why, text, test.estimate, test.low, test.high, unit)
 
 

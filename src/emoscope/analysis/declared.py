@@ -15,12 +15,16 @@ from typing import Final
 import numpy as np
 
 from emoscope.analysis.beyond import Beyond, Names, Test
-from emoscope.analysis.estimate import holm
+from emoscope.analysis.estimate import holm, permutation_p
 from emoscope.analysis.pairs import Clips, PairChange
 from emoscope.vocabulary import DEACTIVATE, LEVEL, MINIMUM_SPEAKERS, STEER
+from emoscope.wording import p_text
 
-RULE: Final = "3"
-"""Version of these rules; manifests hold it. 1: excess gap and excess pull gap; 2: the same with the blind part named."""
+RULE: Final = "4"
+"""Version of these rules; manifests hold it.
+
+1: excess gap and excess pull gap; 2: the same with the blind part named; 3: the pairwise change; 4: the permutation null.
+"""
 
 SUPPORTED, RESERVED = "supported", "supported with reservations"
 UNSUPPORTED, UNTESTED = "not supported", "not testable"
@@ -56,10 +60,14 @@ CLAIMS: tuple[Claim, ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Act:
-    """One intervention: under one set per target emotion, and under draws of control sets for the same emotions."""
+    """One intervention: under one set per target emotion, and under draws of control sets for the same emotions.
+
+    ``permuted`` are draws of sets that the same selection found on permuted labels.
+    """
 
     own: PairChange
     draws: tuple[PairChange, ...]
+    permuted: tuple[PairChange, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +230,7 @@ def judge(evidence: Evidence, onward: bool = True, gated: bool = True) -> dict[s
         if why or act is None:
             found |= {name: Test(name, UNTESTED, why or "") for name in (head, second, third)}
             continue
-        found[head] = beyond_names(act, evidence.sizes, apart_by_name).test(head)
+        found[head] = with_permutation(beyond_names(act, evidence.sizes, apart_by_name).test(head), act, sign)
         if not onward and not _holds(found[head], sign, found[head].p):
             found |= {name: Test(name, UNSUPPORTED, "") for name in (second, third)}
             continue
@@ -235,6 +243,18 @@ def judge(evidence: Evidence, onward: bool = True, gated: bool = True) -> dict[s
             found[second] = Test(second, UNTESTED, few)
         found[third] = _selective(act, evidence.sizes, sign, third)
     return corrected([found])[0]
+
+
+def with_permutation(test: Test, act: Act, sign: int) -> Test:
+    """The test with the p of the permutation null, in the direction of ``sign`` (1 or -1); as it is without such draws.
+
+    The statistic is :func:`apart` of the target sets themselves: draws of permuted labels have no controls of their own.
+    """
+    if not act.permuted:
+        return test
+    own, *draws = (-sign * float(apart(change)[0]) for change in (act.own, *act.permuted))
+    p, floor = permutation_p(own, draws)
+    return replace(test, permutation_p=p, permutation_floor=floor, permuted=len(draws))
 
 
 def _holds(test: Test, sign: int, p: float | None) -> bool:
@@ -268,6 +288,9 @@ def _decide(test: Test, claim: Claim, before: Sequence[Test]) -> Test:
         return replace(test, verdict=verdict, why=f"it is tested only where “{failed.name}” holds")
     sign = -1 if claim.kind == DEACTIVATE else 1
     holds = _holds(test, sign, test.p if test.p_holm is None else test.p_holm)
+    p, floor = test.permutation_p, test.permutation_floor
+    if holds and p is not None and floor is not None and floor <= LEVEL < p:
+        return replace(test, verdict=UNSUPPORTED, why=f"sets found on permuted labels do as much: {p_text(p)}")
     return replace(test, verdict=SUPPORTED if holds else UNSUPPORTED)
 
 
@@ -298,6 +321,9 @@ def _lacking(kind: str, act: Act | None) -> str | None:
     return None
 
 
+NONE_PERMUTED: Final[Mapping[float | None, Sequence[np.ndarray]]] = {}
+
+
 def gather(
     clips: Clips,
     untouched: np.ndarray,
@@ -305,6 +331,7 @@ def gather(
     amplified: Mapping[float, tuple[np.ndarray, Sequence[np.ndarray]]],
     targets: Sequence[int],
     alpha: float | None,
+    permuted: Mapping[float | None, Sequence[np.ndarray]] = NONE_PERMUTED,
 ) -> Evidence:
     """Arrange log-probabilities for :func:`judge`; emotions without testable pairs of both kinds count no set.
 
@@ -314,20 +341,21 @@ def gather(
         amplified: the same for each strength.
         targets: codes of the emotions that have sets.
         alpha: the declared strength.
+        permuted: under every draw of sets found on permuted labels: of ``off`` under ``None``, and of each strength.
     """
     level, pairs = clips.separations(untouched[None])[:, 0], clips.testable.sum()
     own_pairs = clips.testable.sum(axis=0)  # a set needs some of these, and others than these
     kept = [place for place, code in enumerate(targets) if 0 < 2 * own_pairs[code] < pairs]
     counted, size = [targets[place] for place in kept], len(kept)
 
-    def act(under: tuple[np.ndarray, Sequence[np.ndarray]]) -> Act:
-        every = np.concatenate([each[kept] for each in (under[0], *under[1])]) - untouched
-        change = clips.separations(every)
-        parts = [change[:, size * draw : size * (draw + 1)] for draw in range(1 + len(under[1]))]
+    def act(under: tuple[np.ndarray, Sequence[np.ndarray]], by: float | None) -> Act:
+        sets = [under[0], *under[1], *permuted.get(by, ())]
+        change = clips.separations(np.concatenate([each[kept] for each in sets]) - untouched)
+        parts = [change[:, size * draw : size * (draw + 1)] for draw in range(len(sets))]
         own, *draws = (PairChange(counted, part, level, clips.testable) for part in parts)
-        return Act(own, tuple(draws))
+        return Act(own, tuple(draws[: len(under[1])]), tuple(draws[len(under[1]) :]))
 
     return Evidence(
-        clips.sizes, level, clips.testable, None if off is None else act(off),
-        {each: act(under) for each, under in amplified.items()}, alpha,
+        clips.sizes, level, clips.testable, None if off is None else act(off, None),
+        {each: act(under, each) for each, under in amplified.items()}, alpha,
     )  # fmt: skip

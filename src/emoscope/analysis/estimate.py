@@ -243,14 +243,15 @@ def permutation_p(own: float, draws: Sequence[float]) -> tuple[float, float]:
     """The p value of a permutation test against a loss, and the smallest that so many draws can give.
 
     p = (1 + b) / (1 + d), where b of the d draws under permuted labels are as low as the statistic itself, or lower; the
-    labels as they are count as one permutation (Phipson and Smyth 2010). A draw that is not a number counts as lower.
+    labels as they are count as one permutation (Phipson and Smyth 2010). A draw that is not a number, or differs by
+    rounding, counts as lower.
 
     Example:
         >>> permutation_p(-0.7, [-0.1, 0.2, -0.8, 0.0])
         (0.4, 0.2)
     """
     count = 1 + len(draws)
-    return (1 + sum(not draw > own for draw in draws)) / count, 1 / count
+    return (1 + sum(not draw > own + ROUNDING for draw in draws)) / count, 1 / count
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:

@@ -14,6 +14,7 @@ from emoscope.analysis.claim_rules import KEPT, ONE_DRAW, TOO_UNRELIABLE, FewCli
 from emoscope.analysis.contrasts import Compared, Conditions, families, measures, shared
 from emoscope.analysis.declared import (
     FEWEST_DRAWS,
+    NONE_PERMUTED,
     UNTESTED,
     Beyond,
     Evidence,
@@ -27,7 +28,17 @@ from emoscope.analysis.declared import (
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips
 from emoscope.analysis.responses import Responses
-from emoscope.vocabulary import BASELINE, DEACTIVATE, FEWER, MATCHED, MINIMUM_SPEAKERS, ORTHOGONAL, STEER, TARGET
+from emoscope.vocabulary import (
+    BASELINE,
+    DEACTIVATE,
+    FEWER,
+    MATCHED,
+    MINIMUM_SPEAKERS,
+    ORTHOGONAL,
+    SHUFFLED,
+    STEER,
+    TARGET,
+)
 
 CONTROLS: Final = (ORTHOGONAL, MATCHED)
 """The controls beyond which claims are tested, the first of them that has enough draws: see docs/method.md."""
@@ -45,6 +56,7 @@ class Asked(NamedTuple):
     amplified: Mapping[float, Under]
     targets: Sequence[int]
     alpha: float | None
+    permuted: Mapping[float | None, Sequence[np.ndarray]] = NONE_PERMUTED
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +67,7 @@ class Declared:
         asked: the answers, of which the evidence holds sums.
         control: beyond which control sets it is, perhaps too few of them; ``None`` where there are none.
         labels: the options by code.
-        conditions: all conditions that it rests on.
+        conditions: all conditions that it rests on, but for the ``permuted`` ones, of the permutation null.
         clips: how many clips (or items) count; ``left_out``: how many do not, as they were not asked under all
             conditions or do not offer every option.
         unit: what is left out together: ``"speaker"`` or ``"session"``.
@@ -67,6 +79,7 @@ class Declared:
     control: str | None
     labels: tuple[str, ...]
     conditions: frozenset[str]
+    permuted: frozenset[str]
     clips: int
     left_out: int
     unit: str
@@ -113,19 +126,26 @@ def declared_evidence(
     units, unit = independent_units(run, responses)
     clips = Clips(responses.truth[used], _dense(responses.speaker[used]), _dense(units[used]), len(responses.labels))
 
-    def under(key: tuple[str, float | None]) -> Under:
-        stacked = [
-            np.stack([logp[responses.rows[draw[name]]][used] for name in targets]) for draw in (own[key], *draws[key])
-        ]
-        return stacked[0], stacked[1:]
+    def asked_of(draw: Conditions) -> np.ndarray:
+        return np.stack([logp[responses.rows[draw[name]]][used] for name in targets])
 
+    def under(key: tuple[str, float | None]) -> Under:
+        return asked_of(own[key]), [asked_of(draw) for draw in draws[key]]
+
+    # no item is left out for want of these: a draw counts where all of its sets were asked about all that do
+    whole = {
+        key: [draw for draw in found[key].get(SHUFFLED, ()) if draw.keys() >= set(targets) and np.isfinite(asked_of(draw)).all()]
+        for key in own
+    }  # fmt: skip
+    permuted = {key[1]: [asked_of(draw) for draw in kept] for key, kept in whole.items()}
     amplified: Mapping[float, Under] = {key[1]: under(key) for key in own if key[0] == STEER and key[1] is not None}
     off = under((DEACTIVATE, None)) if (DEACTIVATE, None) in own else None
     codes = [responses.labels.index(name) for name in targets]
-    asked = Asked(clips, logp[responses.rows["baseline"]][used], off, amplified, codes, _alpha(run))
+    asked = Asked(clips, logp[responses.rows["baseline"]][used], off, amplified, codes, _alpha(run), permuted)
     left_out = int(len(used) - used.sum())
+    of_null = frozenset(name for kept in whole.values() for draw in kept for name in draw.values())
     return Declared(
-        gather(*asked), asked, control, responses.labels, frozenset(wanted), int(used.sum()), left_out, unit,
+        gather(*asked), asked, control, responses.labels, frozenset(wanted), of_null, int(used.sum()), left_out, unit,
         max(len(found[key].get(FEWER, [])) for key in own),
     )  # fmt: skip
 

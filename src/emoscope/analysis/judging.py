@@ -13,11 +13,12 @@ import polars as pl
 
 from emoscope.analysis import declared
 from emoscope.analysis.answer_table import AnswerTable, answer_table, read_answers
+from emoscope.analysis.claim_rules import permuted_text
 from emoscope.analysis.declared import CLAIMS, FEWEST_DRAWS, RESERVED, RULE, SUPPORTED, Test
 from emoscope.analysis.headline import CONTROLS
 from emoscope.analysis.pairs import FEWEST_UNITS, Clips
 from emoscope.schemas import as_table
-from emoscope.vocabulary import DEACTIVATE, ORTHOGONAL, STEER, TARGET
+from emoscope.vocabulary import DEACTIVATE, ORTHOGONAL, SHUFFLED, STEER, TARGET
 from emoscope.wording import bracket, listed, number, p_text
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Judged:
             p = test.p if test.p_holm is None else test.p_holm
             told += f" {number(test.estimate, 2, sign=True)} {row['unit']} {sets}, for these very sets {these}"
             told += "" if p is None else f", {p_text(p)}"
+            told += f", {null}" if (null := permuted_text(test)) else ""
         return f"{told} ({test.why})" if test.why else told.rstrip()
 
 
@@ -119,6 +121,7 @@ def judge(
         clips, table.untouched, under.get((DEACTIVATE, None)),
         {by: drawn for (kind, by), drawn in under.items() if kind == STEER and by is not None},
         [table.options.index(name) for name in table.targets], alpha,
+        {by: draws[SHUFFLED] for (_, by), draws in table.under.items() if SHUFFLED in draws},
     )  # fmt: skip
     tests = {name: _reserved(test, control) for name, test in declared.judge(evidence).items()}
     frame = as_table(
@@ -185,4 +188,5 @@ def chosen_control(table: AnswerTable, control: str | None = None) -> str | None
     if control is not None and control not in draws:
         raise ValueError(f"control {control!r} is not in the table: it has {listed(sorted(draws)) or 'none'}")
     enough = [name for name in CONTROLS if draws.get(name, 0) >= FEWEST_DRAWS]
-    return control or next(iter(enough), max(sorted(draws), key=lambda name: draws[name], default=None))
+    most = max(sorted(draws), key=lambda name: (name != SHUFFLED, draws[name]), default=None)
+    return control or next(iter(enough), most)

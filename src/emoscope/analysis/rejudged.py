@@ -59,8 +59,8 @@ def what_changed(before: Verdicts | None, now: Verdicts) -> tuple[str, ...]:
 
     Example:
         >>> old, new = ({("exists", "demo", ""): verdict} for verdict in ("supported", "not supported"))
-        >>> print(*what_changed(Verdicts("2", old), Verdicts("3", new)), sep=chr(10))
-        Judged anew by version 3 of the rules, before by version 2: 1 of 1 verdicts is another.
+        >>> print(*what_changed(Verdicts("3", old), Verdicts("4", new)), sep=chr(10))
+        Judged anew by version 4 of the rules, before by version 3: 1 of 1 verdicts is another.
         exists (demo): supported before, now not supported.
     """
     if before is None or not before.of:

@@ -180,6 +180,9 @@ def tabulate_tests(part: Part) -> pl.DataFrame | None:
             "df": number(row["df"]),
             "p": p_value(row["p"]),
             "p, Holm": p_value(row["p_holm"]),
+            "p, permuted labels": f"{p_value(row['permutation_p'])} ({row['permuted']} draws)"
+            if row["permuted"]
+            else "",
             "beyond": "" if row["control"] is None else f"{row['draws']} {row['control']} sets",
             "why": row["why"] or "",
         }

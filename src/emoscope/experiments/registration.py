@@ -83,6 +83,7 @@ def declares(study: Study, looks: int = 1) -> dict[str, Any]:
         "level": f"{LEVEL:g}, two-sided; the first of both sequences after Holm, the others only if the one before holds",
         "draws": plain["controls"],
         "beyond": list(CONTROLS),
+        "permutation null": f"first claims: p = (1 + b) / (1 + d) of shuffled draws at most {LEVEL:g}, where d allows it",
         "exclusions": {
             "fewest units of a pair": MINIMUM_SPEAKERS,
             "fewest emotions": declared.FEWEST_EMOTIONS,

@@ -154,7 +154,8 @@ def _statistics(part: Part) -> str:
     versions = ", ".join(f"{name} {environment[name]}" for name in used)
     holm = (
         " The declared claims rest on the pairwise change of separations beyond control sets, whose spread is part of "
-        "the error; each is tested only if the one before it holds, the first of both sequences after Holm’s correction."
+        "the error; each is tested only if the one before it holds, the first of both sequences after Holm’s correction "
+        "and, with 19 draws or more, against sets selected on labels permuted within block."
         if len(part.table("tests"))
         else ""
     )
