@@ -45,7 +45,10 @@ app.command(preregister)
 app.command(untrained)
 
 LogKind = Literal["bars", "json", "quiet"]
-Part = Annotated[str | None, Parameter(help="do this share of the work, such as 3/16; a call without it merges")]
+Part = Annotated[
+    str | None,
+    Parameter(help="do this share of the work, such as 3/16; a call without it merges and asks what waits for others"),
+]
 Time = Annotated[str | None, Parameter(help="stop after so long, such as 3h50m, with exit code 75")]
 Show = Annotated[LogKind, Parameter(name="--log", help="progress: bars, json (one object a line) or quiet")]
 

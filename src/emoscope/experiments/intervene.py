@@ -56,8 +56,7 @@ PATHS = {
 AT_ONCE = 16
 """Units at last positions that share an untouched pass: they are done together, or, where a run is stopped, none is."""
 
-BLOCK = 256
-"""Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
+BLOCK = 256  # evaluated items of one unit, at most; blocks are of equal size and depend on the items alone
 
 
 def restricted(neurons: np.ndarray, layers: str, ranges: Ranges, width: int, *seed: object) -> np.ndarray:
@@ -246,21 +245,25 @@ def _mark(marks: dict[tuple[str, ...], str], condition: Row, fold: str, sets: Se
 def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
     """Do the units that are not done yet."""
     with log.stage("intervening", sum(len(part.block) for part in work), "answers") as progress:
-        for _, of_block in itertools.groupby(work, key=lambda part: (part.first, id(part.block))):
-            parts, left = list(of_block), list[Work]()
-            for part in parts:
-                if part.unit.done(run):
-                    progress.step(len(part.block))
-                else:
-                    left.append(part)
-            prepared = load_inputs(run, [item["item"] for item in left[0].block]) if left else []
-            for way, alike in itertools.groupby(sorted(left, key=way_of), key=way_of):
-                _ask_alike(
-                    run, list(alike), way, prepared, positions_per_batch(study, model.info), sets, model, progress
-                )
-            if left:
-                run.pack(part.unit.id for part in parts)
+        ask_units(run, study, work, sets, model, progress)
     run.pack(part.unit.id for part in work)
+
+
+def ask_units(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
+    """Do the units that are not done yet, within a stage that is under way."""
+    positions = positions_per_batch(study, model.info)
+    for _, of_block in itertools.groupby(work, key=lambda part: (part.first, id(part.block))):
+        parts, left = list(of_block), list[Work]()
+        for part in parts:
+            if part.unit.done(run):
+                log.step(len(part.block))
+            else:
+                left.append(part)
+        prepared = load_inputs(run, [item["item"] for item in left[0].block]) if left else []
+        for way, alike in itertools.groupby(sorted(left, key=way_of), key=way_of):
+            _ask_alike(run, list(alike), way, prepared, positions, sets, model, log)
+        if left:
+            run.pack(part.unit.id for part in parts)
 
 
 def _ask_alike(

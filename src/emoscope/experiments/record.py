@@ -76,6 +76,7 @@ def run_manifest(selected: Selected, planned: Planned | None = None) -> dict[str
         "candidates": heard.candidates,
         "proofs": proofs,
         **({"null": planned.no_null} if planned and planned.no_null else {}),
+        **({"permuted": planned.stopped} if planned and planned.stopped else {}),
         "paths": used_paths(planned.work if planned else (), {path_heard(study, heard.model): len(heard.units)}),
         **({"pilot": pilot_of(heard)} if heard.task.full else {}),
         "environment": environment(),

@@ -167,7 +167,7 @@ class Controls(_Section, frozen=True):
     shuffled: Annotated[Natural, "selections on labels shuffled within speaker"] = 5
     permuted: Annotated[
         Natural,
-        "so many of these selections in all for the permutation test of deactivation; its p is at least 1/(1 + that)",
+        "so many of these selections in all for the permutation null of deactivation, which takes 19 to decide",
     ] = 0
     orthogonal: Annotated[Natural, "selections on names over which every label is spread evenly"] = 19
     outcomes: Annotated[bool, "also sets found on misses and on false alarms: percept or decision"] = False

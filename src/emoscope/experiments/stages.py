@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from emoscope.experiments import record
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes, told_as_heard
+from emoscope.experiments.in_turn import ask_in_turn, in_turns
 from emoscope.experiments.intervene import SetsByFold, intervene, list_units, owners, plan_work, why_no_null
 from emoscope.experiments.items import candidate_items, folds_assigned_before, options_of, study_corpus
 from emoscope.experiments.listen import hear
@@ -100,12 +101,16 @@ class Selected:
 
 @dataclass(frozen=True)
 class Planned:
-    """The conditions, the sets on which they act, the units in which they are asked, and why there is no null."""
+    """The conditions, the sets on which they act, the units in which they are asked, and why there is no null.
+
+    ``stopped`` says why further permuted draws were not asked.
+    """
 
     conditions: pl.DataFrame
     sets: SetsByFold
     work: list[Work]
     no_null: str
+    stopped: str = ""
 
 
 def load(choice: Model, log: Log) -> AudioLM:
@@ -269,7 +274,10 @@ def ask_conditions(selected: Selected) -> Planned:
     heard, planned = selected.listened, plan(selected)
     heard.run.write_table("conditions", planned.conditions)
     heard.run.write_table("units", list_units(planned.work, heard.units))
-    intervene(heard.run, heard.study, planned.work, planned.sets, heard.model, heard.task.log)
+    always, later = in_turns(planned.work, heard.study)
+    intervene(heard.run, heard.study, always, planned.sets, heard.model, heard.task.log)
+    if later:
+        planned = ask_in_turn(heard, planned, always, later)
     heard.run.settle(heard.units, [part.unit.id for part in planned.work])
     if selected.found.sets:
         record.write_words(heard.run, heard.model, selected.found, heard.headline, heard.task.log)
@@ -314,9 +322,9 @@ def act(selected: Selected, shard: Shard | None = None) -> None:
 
 
 def _act_share(selected: Selected, shard: Shard) -> None:
-    """Run one shard's units and say what is left."""
+    """Run one shard's units and say what is left; permuted draws that are asked in turn are left to the merging call."""
     heard, planned = selected.listened, plan(selected)
-    run, log, work = heard.run, heard.task.log, planned.work
+    run, log, work = heard.run, heard.task.log, in_turns(planned.work, heard.study)[0]
     owner = owners(work, shard)
     share = [part for part in work if owner[part.unit.id] == shard]
     intervene(run, heard.study, share, planned.sets, heard.model, log)

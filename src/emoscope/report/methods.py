@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -147,6 +148,12 @@ def _interventions(part: Part) -> str:
     return f"The neurons of each set were {listed(done) or 'not changed'} at all positions of the prompt and the answer.{against}"
 
 
+def _stopped(manifest: Mapping[str, Any]) -> str:
+    """Why not all permuted draws were asked, with a space before it; empty where all were."""
+    why = manifest.get("permuted")
+    return f" Labels were permuted draw after draw: {why} (Besag and Clifford 1991)." if why else ""
+
+
 def _statistics(part: Part) -> str:
     manifest = part.run.manifest
     study, environment = manifest.get("study") or {}, manifest.get("environment") or {}
@@ -163,6 +170,6 @@ def _statistics(part: Part) -> str:
         "Effects are changes in percentage points, averaged over emotions; the excess is the effect of the selected minus that of "
         "matched neurons on the same clips. Sensitivity is the change of the one-against-rest area under the ROC curve of the option’s "
         "log-odds, bias their mean change on clips of other emotions. Intervals (95 %) are delete-one-speaker jackknife intervals "
-        f"with Student’s t and (effective number of speakers − 1) degrees of freedom.{holm} "
+        f"with Student’s t and (effective number of speakers − 1) degrees of freedom.{holm}{_stopped(manifest)} "
         f"We used emoscope {manifest.get('emoscope', '')} (seed {study.get('seed', 'unknown')}; {versions})."
     )
