@@ -99,8 +99,8 @@ def declared_evidence(
         return None
     drawn: dict[tuple[str, float | None], dict[str, dict[int, Conditions]]] = defaultdict(lambda: defaultdict(dict))
     for family, members in families(responses, run.conditions):
-        whole = (family["positions"], family["layers"]) == ("all", "all") and family["to"] != "mean"
-        if whole and family["role"] in (*roles, "few clips") and family["size"] in (None, size):
+        everywhere = (family["positions"], family["layers"]) == ("all", "all") and family["to"] != "mean"
+        if everywhere and family["role"] in (*roles, "few clips") and family["size"] in (None, size):
             drawn[family["kind"], family["alpha"]][family["control"]][family["draw"] or 0] = members
     # a draw stands at the same place under every intervention
     found = {
