@@ -33,12 +33,12 @@ where = { take = [1], word = ["nie"] }
 def test_where_memory_ends_a_block_is_heard_anew_in_smaller_batches(tmp_path: Path, monkeypatch) -> None:
     model, study, said = load_model("tiny"), parse_study(STUDY), []
     before = listen(Task(study, RunFolder(tmp_path / "before", create=True), Log("quiet")), model)
-    plain, sizes, most = type(model).score_lines, [], 5
+    plain, sizes, most, proofs = type(model).score_lines, [], 5, 0
 
     def score_lines(model, lines, observe, answer):
         found = plain(model, lines, observe, answer)
         sizes.append(len(found))
-        if len(found) > most:
+        if len(found) > most and len(sizes) > proofs:
             raise torch.OutOfMemoryError("CUDA out of memory")  # when activations were observed already
         return found
 
@@ -52,7 +52,7 @@ def test_where_memory_ends_a_block_is_heard_anew_in_smaller_batches(tmp_path: Pa
     one, other = (Activity.open(heard.run / "activity.zarr") for heard in (before, after))
     # sums of what was observed in vain would differ by a pass
     np.testing.assert_allclose(one.mean_product(), other.mean_product(), rtol=1e-4, atol=1e-6)
-    most = 0
+    most, proofs = 0, len(sizes) + 1  # the proof that comes first may hear its rows
     with pytest.raises(torch.OutOfMemoryError):
         listen(Task(study, RunFolder(tmp_path / "never", create=True), log), model)
     assert sizes[-1] == 1
