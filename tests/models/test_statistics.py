@@ -135,6 +135,9 @@ def test_blocks_are_apart_by_their_largest_difference(model, prepared):
     answer = block.values["answer"].astype(float)
     other = replace(block, values={**block.values, "answer": half(torch.from_numpy(answer + 1)).numpy()})
     assert other.apart(block) == pytest.approx(1 / np.abs(answer).max(), rel=0.01)
+    broken = half(torch.from_numpy(answer)).numpy()
+    broken[0, 0, 0] = np.nan
+    assert np.isnan(replace(block, values={**block.values, "answer": broken}).apart(block))
     assert recorded(prepared[:-1]).apart(block) == np.inf
     assert 0 <= lines_apart(model, prepared) < 1e-3
 

@@ -243,16 +243,12 @@ def _line_is_padded(case: Case) -> Result:
         recorded = lines_apart(model, case.prepared)
     except Exception as error:  # a decoder of another build, such as one whose attention cannot be replaced
         return None, None, f"rows are padded: {type(error).__name__}: {error}"
-    worst = max(float((one - other).abs().max()) for one, other in zip(wanted, found, strict=True))
+    worst = float(np.max([float((one - other).abs().max()) for one, other in zip(wanted, found, strict=True)]))
     moved = float((wanted[0] - wanted[2]).abs().max())
     note = f"logits in one line and padded; another gain for each row at the last position moved them by {moved:.2g}; "
     note += f"what is recorded differs by {recorded:.2g} of the largest value"
-    model.packs = max(worst, recorded) <= case.same < moved
-    return (
-        (worst, case.same, note)
-        if model.packs
-        else (None, None, f"rows are padded: {max(worst, recorded):.2g} apart; {note}")
-    )
+    model.packs = worst <= case.same < moved and recorded <= case.same  # which is not so of what is no number
+    return (worst, case.same, note) if model.packs else (None, None, f"rows are padded: {worst:.2g} apart; {note}")
 
 
 @shows("a later start is exact or unused", RUN_PROOFS)

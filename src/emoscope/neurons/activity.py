@@ -100,7 +100,8 @@ class ActivityBlock:
         pairs += [(self.means[scope], other.means[scope]) for scope in self.means]
         pairs += [(self.values[scope], other.values[scope]) for scope in self.values]
         wide = [(one.astype(np.float32), two.astype(np.float32)) for one, two in pairs]
-        return max(float(np.abs(one - two).max() / max(np.abs(two).max(), 1e-30)) for one, two in wide)
+        # what is not a number anywhere stays so
+        return float(np.max([np.abs(one - two).max() / np.maximum(np.abs(two).max(), 1e-30) for one, two in wide]))
 
     def __repr__(self) -> str:
         layers, width = self.abs_sum.shape
