@@ -185,6 +185,8 @@ def test_what_cannot_be_is_refused() -> None:
         run_spread(read_run(EXAMPLE), "excess_gap")
     with pytest.raises(ValueError, match="4 draws of control sets are switched off, 5 are needed"):
         measured(World(emotions=3, speakers=5, draws=4))
+    with pytest.raises(ValueError, match="2 emotions have a set, 3 are needed"):
+        measured(World(emotions=2, speakers=5, draws=5))
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from emoscope.analysis.declared import apart
@@ -12,6 +13,7 @@ from emoscope.analysis.headline import declared_evidence
 from emoscope.analysis.load import read_run
 from emoscope.analysis.responses import build_responses
 from emoscope.chapters.results import write_tables
+from emoscope.experiments import in_turn
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.in_turn import FEWEST, in_turns
 from emoscope.experiments.intervene import intervene
@@ -99,6 +101,14 @@ def test_no_further_draw_is_asked_once_p_must_stay_above_the_level(run: RunFolde
     told = run.read_json("manifest.json")["permuted"]
     assert told.startswith(f"stopped after {len(draws)} of 22 permuted draws: {below[-1]} of them take as much")
     assert told in paragraph(write_tables(run.path))[-1]
+
+
+@pytest.mark.parametrize(("whole", "stops"), [(FEWEST - 1, False), (FEWEST, True)])
+def test_it_does_not_stop_with_fewer_whole_draws_than_can_decide(monkeypatch, whole: int, stops: bool) -> None:
+    # with one of 19 asked draws left out, the rule would take the rest for too few to decide, and p would count for nothing
+    monkeypatch.setattr(in_turn, "read_draws", lambda *_: (-0.1, [-1.0] * whole))
+    planned = pl.DataFrame({"control": ["shuffled"] * 40, "draw": range(40)})
+    assert bool(in_turn.why_stopped(None, planned, [])) is stops
 
 
 def test_a_run_that_goes_on_asks_nothing_and_ends_alike(run: RunFolder, model) -> None:

@@ -9,7 +9,14 @@ import numpy as np
 
 from emoscope.analysis.answer_table import AnswerTable, answer_table, run_answers
 from emoscope.analysis.beyond import Beyond, Names
-from emoscope.analysis.declared import FEWEST_DRAWS, apart_by_name, apart_share_by_name, beyond_names, gather
+from emoscope.analysis.declared import (
+    FEWEST_DRAWS,
+    FEWEST_EMOTIONS,
+    apart_by_name,
+    apart_share_by_name,
+    beyond_names,
+    gather,
+)
 from emoscope.analysis.judging import chosen_control
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips, PairChange
@@ -95,6 +102,8 @@ def spread_of(table: AnswerTable, claim: str = "exists", source: str = "measured
         raise ValueError(
             f"{source}: {len(draws)} draws of control sets are switched off, {FEWEST_DRAWS} are needed to measure a spread"
         )
+    if len(table.targets) < FEWEST_EMOTIONS:
+        raise ValueError(f"{source}: {len(table.targets)} emotions have a set, {FEWEST_EMOTIONS} are needed")
     clips, targets = table.coded(), [table.options.index(name) for name in table.targets]
     off = (under[TARGET][0], draws)
     evidence = gather(clips, table.untouched, off, {}, targets, None)
@@ -110,7 +119,7 @@ def spread_of(table: AnswerTable, claim: str = "exists", source: str = "measured
     alone = of_one / float(tested.set_variance[0]) if tested.set_variance[0] > 0 else 0.0
     sizes = evidence.sizes[evidence.sizes > 0]
     between_sets, between_names = float(tested.between_sets[0]), float(tested.between_names[0][0])
-    assert tested.names is not None
+    assert tested.names is not None  # there are three emotions
     return Spread(
         between, within, between_sets**0.5, len(targets), whole, len(draws), alone,
         tuple(np.sort(sizes / sizes.mean()).tolist()), unit,

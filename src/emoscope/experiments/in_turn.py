@@ -65,7 +65,8 @@ def ask_in_turn(heard: Listened, planned: Planned, always: Sequence[Work], later
 def why_stopped(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work]) -> str:
     """Why no further draw need be asked: whatever it says, p stays above the level. Empty where it may still matter."""
     planned, found = conditions.filter(control=SHUFFLED)["draw"].n_unique(), read_draws(heard, conditions, asked)
-    if found is None or (1 + (below := as_low(*found))) / (1 + planned) <= LEVEL:
+    # a draw that is not whole counts for neither: with fewer left, the claim's rule would not let p decide
+    if found is None or len(found[1]) < FEWEST or (1 + (below := as_low(*found))) / (1 + planned) <= LEVEL:
         return ""
     return (
         f"stopped after {len(found[1])} of {planned} permuted draws: {below} of them take as much as the target sets, so "
