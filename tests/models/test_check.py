@@ -107,6 +107,18 @@ def test_a_site_that_is_not_what_it_seems_is_found(model, prepared):
     assert proof.measured > proof.tolerance
 
 
+def test_products_that_are_no_numbers_are_found(model, prepared):
+    weight = model.decoder.backbone.layers[1].mlp.up_proj.weight.detach()
+    kept = weight[0].clone()
+    weight[0] = torch.nan
+    try:
+        proof = by_name(run_proofs(model, prepared))["site exact"]
+    finally:
+        weight[0] = kept
+    assert proof.status == "failed"
+    assert np.isnan(proof.measured)
+
+
 def test_an_mlp_that_goes_around_the_hooks_is_found(model, prepared):
     mlp = model.decoder.backbone.layers[1].mlp
     mlp.forward = lambda x: torch.nn.functional.linear(

@@ -156,7 +156,7 @@ def _site_exact(case: Case) -> Result:
         raise RuntimeError(f"{seen} layers observed in 2 passes of {model.decoder.layers} layers")
     tolerance = max(largest) * torch.finfo(getattr(torch, model.info.dtype)).eps
     note = "activation x up_proj against what enters down_proj, all layers, prompt and answer step"
-    return max(differences), tolerance, note
+    return float(np.max(differences)), tolerance, note
 
 
 def _editable(case: Case) -> Decoder:
@@ -187,7 +187,7 @@ def _hook_is_edit(case: Case) -> Result:
             )
         with decoder.scaled({layer: (torch.tensor([neuron]), gain)}):
             by_edit = model.next_logits(rows)
-        worst = max(worst, float((by_hook - by_edit).abs().max()))
+        worst = float(np.maximum(worst, float((by_hook - by_edit).abs().max())))
         effects.append(effect)
         used.append(f"{gain:g}")
     where = f"gains {', '.join(used)} on one neuron of the first, middle and last layer"
@@ -317,7 +317,7 @@ def _row_gains_writing(case: Case) -> Result:
             # as long as the tokens before are equal, rounding can turn a near tie, and then texts part for good
             if step and not torch.equal(tokens[place, :step], own_tokens[0, :step]):
                 break
-            worst = max(worst, float((logits[step][place] - own[0]).abs().max()))
+            worst = float(np.maximum(worst, float((logits[step][place] - own[0]).abs().max())))
             compared += 1
     return worst, case.same, f"logits of {compared} steps of generation under another gain for each row"
 
@@ -345,8 +345,8 @@ def _cost(case: Case) -> Result:
         import resource  # what it gives is in kilobytes, but in bytes on macOS
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    a_clip = (between - start) / len(rows), (end - between) / len(rows)
-    return None, None, "{:.3f} s to prepare and {:.3f} s to score a clip, peak {:.1f} GB".format(*a_clip, peak)
+    times = f"{(between - start) / len(rows):.3f} s to prepare and {(end - between) / len(rows):.3f} s to score a clip"
+    return None, None, f"{times}, peak {peak:.1f} GB"
 
 
 def check_model(model: AudioLM, clip: str | Path | Waveform | None = None) -> list[Proof]:
