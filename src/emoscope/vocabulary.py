@@ -184,3 +184,6 @@ MINIMUM_SPEAKERS = 5
 
 LEVEL = 0.05
 """A test whose p value stays below this is significant; intervals cover 1 minus this."""
+
+FEWEST_PERMUTED = 19
+"""Fewer draws of shuffled labels cannot say that something is rarer than ``LEVEL``."""

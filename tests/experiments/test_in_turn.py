@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -15,13 +16,14 @@ from emoscope.analysis.responses import build_responses
 from emoscope.chapters.results import write_tables
 from emoscope.experiments import in_turn
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.in_turn import FEWEST, in_turns
+from emoscope.experiments.in_turn import in_turns
 from emoscope.experiments.intervene import intervene
 from emoscope.experiments.stages import Task, listen, plan, select
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.report.methods import paragraph
 from emoscope.runs import Log, RunFolder, Shard
+from emoscope.vocabulary import FEWEST_PERMUTED as FEWEST
 
 STUDY = """
 name = "in turn"
@@ -107,8 +109,22 @@ def test_no_further_draw_is_asked_once_p_must_stay_above_the_level(run: RunFolde
 def test_it_does_not_stop_with_fewer_whole_draws_than_can_decide(monkeypatch, whole: int, stops: bool) -> None:
     # with one of 19 asked draws left out, the rule would take the rest for too few to decide, and p would count for nothing
     monkeypatch.setattr(in_turn, "read_draws", lambda *_: (-0.1, [-1.0] * whole))
-    planned = pl.DataFrame({"control": ["shuffled"] * 40, "draw": range(40)})
+    planned = pl.DataFrame({"control": ["shuffled"] * 40, "draw": range(40)}).with_columns(
+        kind=pl.lit("deactivate"), to=pl.lit("zero"), role=pl.lit("headline")
+    )
     assert bool(in_turn.why_stopped(None, planned, [])) is stops
+
+
+def test_nothing_stops_where_the_claim_counts_fewer_emotions_than_the_null(
+    run: RunFolder, model, tmp_path: Path
+) -> None:
+    folder = RunFolder(shutil.copytree(run.path, tmp_path / "copy"))
+    selected = select(listen(Task(parse_study(STUDY), folder, Log("quiet")), model))
+    planned, heard = plan(selected), selected.listened
+    always, _ = in_turns(planned.work, heard.study)
+    assert in_turn.rests_alike(heard, planned.conditions, always)
+    lacking = (pl.col("kind") == "steer") & (pl.col("target") == "anger")
+    assert not in_turn.rests_alike(heard, planned.conditions.filter(~lacking), always)
 
 
 def test_a_run_that_goes_on_asks_nothing_and_ends_alike(run: RunFolder, model) -> None:

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED, Test
-from emoscope.vocabulary import LEVEL
+from emoscope.vocabulary import FEWEST_PERMUTED, LEVEL
 from emoscope.wording import DOING, bracket, number, p_text, p_value, value
 
 Row = Mapping[str, Any]
@@ -57,8 +57,6 @@ MODEST = 50  # so many clips per emotion are modest identification data
 KEPT = 0.8  # sets from few clips keep the effect if they surely reach this share of the full set's
 
 DONE = {"deactivate": "switching them off", "steer": "amplifying them"}
-
-FEWEST_DRAWS = 19  # fewer draws of shuffled labels cannot say that something is rarer than one in twenty
 
 
 def unusable(row: Row | None, absent: str) -> str | None:
@@ -211,8 +209,8 @@ def crowds(row: Row | None) -> Decision:
     """The neurons cluster over layers: more unevenly than every set of shuffled labels, by the interval's lower end."""
     if row is None:
         return untested("no sets of shuffled labels to compare with")
-    if row["draws"] < FEWEST_DRAWS:
-        return untested(f"only {row['draws']} draws of shuffled labels: {FEWEST_DRAWS} are needed")
+    if row["draws"] < FEWEST_PERMUTED:
+        return untested(f"only {row['draws']} draws of shuffled labels: {FEWEST_PERMUTED} are needed")
     if row["low"] is None:
         return untested(row["reason"])
     why = f"shuffled labels: {row['shuffled']:.1f} % ({row['shuffled_min']:.1f} to {row['shuffled_max']:.1f})"

@@ -251,7 +251,12 @@ def permutation_p(own: float, draws: Sequence[float]) -> tuple[float, float]:
         (0.4, 0.2)
     """
     count = 1 + len(draws)
-    return (1 + sum(not draw > own + ROUNDING for draw in draws)) / count, 1 / count
+    return (1 + as_low(own, draws)) / count, 1 / count
+
+
+def as_low(own: float, draws: Sequence[float]) -> int:
+    """How many draws under permuted labels are as low as the statistic itself, or lower: see :func:`permutation_p`."""
+    return sum(not draw > own + ROUNDING for draw in draws)
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:

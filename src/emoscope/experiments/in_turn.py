@@ -7,26 +7,26 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from emoscope.experiments.intervene import ask_units, list_units
-from emoscope.vocabulary import DEACTIVATE, LEVEL, SHUFFLED, TARGET
+from emoscope.vocabulary import DEACTIVATE, FEWEST_PERMUTED, LEVEL, SHUFFLED, TARGET
 
 if TYPE_CHECKING:
     from emoscope.experiments.intervene import Work
     from emoscope.experiments.schema import Study
     from emoscope.experiments.stages import Listened, Planned
 
-FEWEST = round(1 / LEVEL) - 1
-"""Fewer draws cannot decide, so that these are always asked, with everything else: who reads no more than the answers
-sees by their number that they decide."""
-
 
 def in_turns(work: Sequence[Work], study: Study) -> tuple[list[Work], list[list[Work]]]:
-    """The units that are asked in any case, and those of each further permuted draw, in the order of draws."""
+    """The units that are asked in any case, and those of each further permuted draw, in the order of draws.
+
+    As many draws as can decide are asked in any case: who reads no more than the answers sees by their number that they do.
+    """
     always: list[Work] = []
     later: dict[int, list[Work]] = defaultdict(list)
-    least = max(FEWEST, study.controls.shuffled)
+    least = max(FEWEST_PERMUTED, study.controls.shuffled)
     for part in work:
         draw = part.condition["draw"] if part.condition["control"] == SHUFFLED else None
         (always if draw is None or draw < least else later[draw]).append(part)
@@ -44,9 +44,10 @@ def ask_in_turn(heard: Listened, planned: Planned, always: Sequence[Work], later
         what was asked of the plan, which the run's tables then hold, and why the rest was not.
     """
     run, log, asked, stopped = heard.run, heard.task.log, list(always), ""
+    may_stop = rests_alike(heard, planned.conditions, always)
     with log.stage("intervening", sum(len(part.block) for parts in later for part in parts), "answers") as progress:
         for parts in later:
-            if stopped := why_stopped(heard, planned.conditions, asked):
+            if may_stop and (stopped := why_stopped(heard, planned.conditions, asked)):
                 break
             ask_units(run, heard.study, parts, planned.sets, heard.model, progress)
             asked += parts
@@ -64,9 +65,12 @@ def ask_in_turn(heard: Listened, planned: Planned, always: Sequence[Work], later
 
 def why_stopped(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work]) -> str:
     """Why no further draw need be asked: whatever it says, p stays above the level. Empty where it may still matter."""
-    planned, found = conditions.filter(control=SHUFFLED)["draw"].n_unique(), read_draws(heard, conditions, asked)
+    from emoscope.analysis.estimate import as_low
+
+    planned = conditions.filter(control=SHUFFLED)["draw"].n_unique()
+    found = read_draws(heard, conditions.filter(NULL), asked)
     # a draw that is not whole counts for neither: with fewer left, the claim's rule would not let p decide
-    if found is None or len(found[1]) < FEWEST or (1 + (below := as_low(*found))) / (1 + planned) <= LEVEL:
+    if found is None or len(found[1]) < FEWEST_PERMUTED or (1 + (below := as_low(*found))) / (1 + planned) <= LEVEL:
         return ""
     return (
         f"stopped after {len(found[1])} of {planned} permuted draws: {below} of them take as much as the target sets, so "
@@ -74,20 +78,32 @@ def why_stopped(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work]
     )
 
 
-def as_low(own: float, draws: Sequence[float]) -> int:
-    """How many draws are as low as the target sets, or lower, as the permutation null counts them.
+Draws = tuple[float, list[float]]
+"""The declared estimand of deactivation, in nat, of the target sets and of every permuted draw that was asked."""
 
-    Example:
-        >>> as_low(-0.7, [-0.1, 0.2, -0.8, 0.0])
-        1
+NULL = (
+    pl.col("control").is_in([TARGET, SHUFFLED])
+    & pl.col("to").ne_missing("mean")
+    & (pl.col("kind") == DEACTIVATE)
+    & (pl.col("role") == "headline")
+)
+"""The conditions of the permutation null."""
+
+
+def rests_alike(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work]) -> bool:
+    """Whether the null's own conditions give what it gives among all conditions, as the claim takes it.
+
+    A claim counts the emotions and clips that all its conditions have; where those are fewer, its p is another one, and
+    nothing can be decided beforehand.
     """
-    from emoscope.analysis.estimate import permutation_p
+    whole, alone = (read_draws(heard, some, asked) for some in (conditions, conditions.filter(NULL)))
+    if whole is None or alone is None or len(whole[1]) != len(alone[1]):
+        return False
+    return bool(np.allclose([whole[0], *whole[1]], [alone[0], *alone[1]], rtol=1e-9, atol=1e-9))
 
-    return round(permutation_p(own, draws)[0] * (1 + len(draws))) - 1
 
-
-def read_draws(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work]) -> tuple[float, list[float]] | None:
-    """The declared estimand of deactivation, in nat, of the target sets and of every permuted draw that was asked.
+def read_draws(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work]) -> Draws | None:
+    """What these conditions give, as far as they were asked.
 
     ``None`` where it does not exist: in studies of written answers, or with too few speakers.
     """
@@ -97,14 +113,11 @@ def read_draws(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work])
     from emoscope.analysis.responses import build_responses
     from emoscope.schemas import conform, empty
 
-    counted = conditions.filter(
-        pl.col("control").is_in([TARGET, SHUFFLED]), pl.col("to") != "mean", kind=DEACTIVATE, role="headline"
-    )
-    names = set(counted["condition"])
+    names = set(conditions["condition"])
     units = [part.unit.id for part in asked if part.condition["condition"] in names]
     answers = conform(pl.concat(heard.run.answers([*heard.units, *units]), how="diagonal_relaxed"), "answers")
     about = {"study": {"identify": {"label": heard.study.identify.label}}}
-    known = Run(heard.run.path, heard.items, empty("sets"), counted, answers, about)
+    known = Run(heard.run.path, heard.items, empty("sets"), conditions, answers, about)
     found = declared_evidence(known, build_responses(known))
     if found is None or found.evidence.off is None:
         return None
