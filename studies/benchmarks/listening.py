@@ -124,7 +124,7 @@ def main() -> None:
 
     def plain(batches: Sequence[tuple[list[int], Batch]]) -> None:
         for _, batch in batches:
-            model._read_prompt(batch, use_cache=False)
+            model.read_prompt(batch)
 
     def asked() -> None:
         for _, batch in in_line:
@@ -149,7 +149,7 @@ def main() -> None:
         for group, batch in in_line:
             part = statistics.of(group, [lengths[row] for row in group])
             with hooked(model.decoder, None, part, batch.scopes, 1, batch.layout):
-                model._read_prompt(batch, use_cache=False)
+                model.read_prompt(batch)
         return [statistics.block()]
 
     contestants: dict[str, Callable[[], object]] = {"plain": lambda: plain(padded), "line": lambda: plain(in_line)}

@@ -15,6 +15,7 @@ from torch import nn
 
 from emoscope.corpora.audio import RATE
 from emoscope.models import values
+from emoscope.models.attribution import PROMPT, Attribution, attribute
 from emoscope.models.family import Family
 from emoscope.models.hooks import SparseGains, hooked
 from emoscope.models.passes import KeysValues, LastPositions, Line, Start, only_blocks, run_to, running
@@ -153,7 +154,7 @@ class AudioLM(Family):
         if not isinstance(line, Line):
             raise ValueError("rows that are padded have no last positions to ask alone: give a batch of packed.pack")
         left = dict[nn.Module, KeysValues]()
-        self._read_prompt(replace(batch, layout=replace(line, left=left)), use_cache=False)
+        self.read_prompt(replace(batch, layout=replace(line, left=left)))
         layout = LastPositions((batch.lengths,), (left,))
         embeddings, position_ids = batch.embeddings[:, line.last], batch.position_ids[..., line.last]
         ones = batch.mask.new_ones(1, len(batch))
@@ -184,7 +185,7 @@ class AudioLM(Family):
         own, forwards = self._gains(gains, len(batch)), 2 if watched else 1
         hooks = hooked(self.decoder, own, observe, batch.scopes, forwards, batch.layout)
         with hooks, only_blocks(self.decoder, start):
-            hidden, cache = self._read_prompt(batch, use_cache=watched)
+            hidden, cache = self.read_prompt(batch, use_cache=watched)
             scores = Scores(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
             if watched:
                 self._feed(scores.best.to(self.device), batch, cache, 0)
@@ -210,7 +211,7 @@ class AudioLM(Family):
             seen = replace(batch, layout=replace(batch.layout, left=left[-1]))
             own = self._gains(None, len(batch))
             with hooked(self.decoder, own, watching, batch.scopes, 1, seen.layout):
-                hidden, _ = self._read_prompt(seen, use_cache=False)
+                hidden, _ = self.read_prompt(seen)
             scores.append(Scores(self.logits(hidden), batch.letters, self.letters, self.tokenizer))
             places.append(batch.position_ids[..., batch.layout.last])
         layout = LastPositions(tuple(batch.lengths + 1 for batch in lines), tuple(left), ANSWER)
@@ -226,7 +227,7 @@ class AudioLM(Family):
             layout=layout,
         )
         with hooked(self.decoder, self._gains(None, len(batch)), answer, scopes, 1, layout):
-            self._read_prompt(batch, use_cache=False)
+            self.read_prompt(batch)
         return [score for part in scores for score in part]
 
     @torch.inference_mode()
@@ -237,7 +238,7 @@ class AudioLM(Family):
         batch = self.batch(prepared)
         own = self._gains(gains, len(batch))
         with hooked(self.decoder, own, None, batch.scopes, 1, batch.layout), only_blocks(self.decoder, start):
-            return self.logits(self._read_prompt(batch, use_cache=False)[0])
+            return self.logits(self.read_prompt(batch)[0])
 
     @torch.inference_mode()
     def begin(self, prepared: Rows, layer: int, earlier: Start | None = None, into: bool = True) -> Start:
@@ -248,7 +249,40 @@ class AudioLM(Family):
         gated product of the layer, as far as its attention is found, and else before the layer.
         """
         batch = self.batch(prepared)
-        return run_to(self.decoder, layer, earlier, lambda: self._read_prompt(batch, use_cache=False), into)
+        return run_to(self.decoder, layer, earlier, lambda: self.read_prompt(batch), into)
+
+    @property
+    def shares_keys(self) -> bool:
+        """Whether some layer attends to keys and values of an earlier one."""
+        return any(getattr(module, "is_kv_shared_layer", False) for module in self.decoder.backbone.modules())
+
+    def attribute(
+        self, prepared: Sequence[Prepared], options: Sequence[Sequence[str]], scope: str | Sequence[str] = PROMPT
+    ) -> Attribution:
+        """Attribute the log-odds of letters of each row, among all of its letters, to the products of every neuron.
+
+        One pass without and one with gradients, and as many backward passes as there are options; memory holds the graph
+        of one layer.
+
+        Args:
+            options: the letters of each row that are attributed, equally many for every row.
+            scope: the positions that are summed over, of the prompt.
+
+        ``ValueError`` for another number of letters, an empty scope, changes by :meth:`under`, layers that share keys, or
+        quantised weights through which no gradient passes. The first-order effect of switching a neuron off is the way of Dhamdhere,
+        Sundararajan and Yan (2019), at one step.
+
+        Example:
+            >>> from emoscope.models.registry import load_model
+            >>> model, silence = load_model("tiny"), np.zeros(8000, dtype=np.float32)
+            >>> prepared = model.prepare([Request(silence, "Angry? (A) yes (B) no", ("A", "B"))])
+            >>> found = model.attribute(prepared, [("A", "B")], "audio")
+            >>> found.attributed.shape, bool(np.allclose(found.attributed[0], -found.attributed[1], atol=1e-5))
+            ((2, 1, 4, 512), True)
+        """
+        if self._changes:
+            raise ValueError("attribution is of the untouched model: call it outside of `under`")
+        return attribute(self, prepared, options, scope)
 
     @torch.inference_mode()
     def generate(self, prepared: Rows, gains: Gains | SparseGains | None = None, max_new_tokens: int = 20) -> list[str]:
@@ -284,7 +318,7 @@ class AudioLM(Family):
         written, kept = list[torch.Tensor](), list[torch.Tensor]()
         ended = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
         with hooked(self.decoder, self._gains(gains, len(batch)), None, batch.scopes) as firings:
-            hidden, cache = self._read_prompt(batch, use_cache=True)
+            hidden, cache = self.read_prompt(batch, use_cache=True)
             while True:
                 logits = self.logits(hidden)
                 if keep_logits:
@@ -317,7 +351,8 @@ class AudioLM(Family):
         own = (change.gains(self.info, rows) for change in self._changes)
         return (*([] if gains is None else [gains]), *own)
 
-    def _read_prompt(self, batch: Batch, use_cache: bool) -> tuple[torch.Tensor, object]:
+    def read_prompt(self, batch: Batch, use_cache: bool = False) -> tuple[torch.Tensor, object]:
+        """Hidden states (row, hidden) from which the first answer token is read, and the cache if one is asked for."""
         # the decoder itself rather than the whole model: the output head would run on every position
         where = {"attention_mask": batch.mask, "position_ids": batch.position_ids}
         with running(self.decoder, batch.layout):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from emoscope.corpora.audio import RATE, load_audio, prepare_samples
+from emoscope.models.attribution import SHARED_KEYS, small_gains
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.checkpoint import some
 from emoscope.models.complete import compare
@@ -320,6 +321,14 @@ def _row_gains_writing(case: Case) -> Result:
             worst = float(np.maximum(worst, float((logits[step][place] - own[0]).abs().max())))
             compared += 1
     return worst, case.same, f"logits of {compared} steps of generation under another gain for each row"
+
+
+@shows("gradients tell what small gains do", MORE_PROOFS)
+def _gradients(case: Case) -> Result:
+    model, rows = case.model, case.rows()
+    if model.shares_keys:
+        raise NotRun(SHARED_KEYS)
+    return *small_gains(model, rows), "log-odds of the letters under small gains of all neurons, as a share"
 
 
 @shows("likelihood and generation agree", MORE_PROOFS)
