@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from emoscope.models.audio_lm import AudioLM, Gains, Request
-from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, SAME, Proof, check_model
+from emoscope.models.check import GRADIENTS, MORE_PROOFS, RUN_PROOFS, SAME, Proof, check_model
 from emoscope.models.passes import pack
 from emoscope.models.registry import load_model
 from emoscope.models.statistics import ScopeStatistics
@@ -26,7 +26,7 @@ from tests.models.family_weights import WeightChecks
 
 __all__ = ["QUESTION", "FamilyChecks", "sound"]
 
-PROOFS = ("decoder found", "letter token forms found", "requests prepared", *RUN_PROOFS, *MORE_PROOFS)
+PROOFS = ("decoder found", "letter token forms found", "requests prepared", *RUN_PROOFS, *GRADIENTS, *MORE_PROOFS)
 
 
 class Recorder:

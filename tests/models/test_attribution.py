@@ -112,7 +112,7 @@ def test_what_cannot_be_attributed_is_said(model, prepared):
 
 def test_gradients_of_another_layer_fail_the_proof(model, prepared, monkeypatch):
     case = check.Case(model, list(prepared), [], "rows")
-    proof = check.MORE_PROOFS["gradients tell what small gains do"]
+    proof = check.GRADIENTS["gradients tell what small gains do"]
     measured, tolerance, _ = proof(case)
     assert measured < tolerance
     real = type(model).attribute

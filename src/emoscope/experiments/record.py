@@ -118,8 +118,14 @@ CLIPS = 4
 """Clips on which the proofs are made."""
 
 
-def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log) -> tuple[Proof, ...]:
-    """Run the proofs of sites, gains and batches on the first clips and keep them; one that fails stops the run."""
+def prove_model(
+    run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log, gradients: bool = False
+) -> tuple[Proof, ...]:
+    """Run the proofs of sites, gains and batches on the first clips and keep them; one that fails stops the run.
+
+    Args:
+        gradients: whether gradients are taken, which then are proved as well.
+    """
     from emoscope.models.audio_lm import ProofFailed, Request
     from emoscope.models.check import run_proofs
 
@@ -132,7 +138,7 @@ def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: 
         requests.append(Request(wave, *asked_text(item)))
         if len(requests) == CLIPS:
             break
-    found = run_proofs(model, model.prepare(requests)) if requests else []
+    found = run_proofs(model, model.prepare(requests), gradients) if requests else []
     proofs: tuple[Proof, ...] = tuple(msgspec.to_builtins(proof) for proof in found)
     for proof in proofs:
         log.event("proof", **proof)

@@ -110,7 +110,9 @@ class Identify(_Section, frozen=True):
     split: Annotated[str, '"official": find on train and development, test on test; empty: cross-fit'] = ""
     items_per_emotion: Annotated[Positive, "correct clips per emotion and fold, at most"] = 100
     minimum: Annotated[Positive, "correct clips below which an emotion gets no set"] = 30
-    selectors: Annotated[Words, "also lape-original, mad-z, mad-active"] = SELECTORS
+    selectors: Annotated[
+        Words, "also lape-original, mad-z, mad-active, attribution, attribution-contrast, attribution-between"
+    ] = SELECTORS
     lape_floor: Annotated[float, "LAPE's bar: this share of rates is at or below it", Meta(ge=0, lt=1)] = 0.95
     budgets: Annotated[tuple[float, ...], "shares of all neurons; empty: the headline's"] = ()
     compare_at_common_size: Annotated[bool, "all selectors also at the most neurons that each reaches"] = False

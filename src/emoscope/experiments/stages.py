@@ -20,6 +20,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from emoscope.experiments import record
+from emoscope.experiments.attribute import attribute
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes, told_as_heard
 from emoscope.experiments.in_turn import ask_in_turn, in_turns
@@ -34,6 +35,7 @@ from emoscope.experiments.study import check_study, read_study, to_toml
 from emoscope.neurons import selection
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.selection import COLUMNS, FoundSets
+from emoscope.neurons.selectors import needs_gradients
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import SHOWN, digest, refuse_study, replacing
 from emoscope.runs.shards import named
@@ -185,9 +187,12 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
     begin(run, task.stored or task.study)
     weights, proofs = model.decoder.fingerprint(), task.proved
     if proofs is None:
-        proofs = record.prove_model(run, candidates, study.corpus.loudness, model, log)
+        gradients = needs_gradients(study.identify.selectors)
+        proofs = record.prove_model(run, candidates, study.corpus.loudness, model, log, gradients)
     agree = partial(record.show_agreement, study=study, model=model)
     items, units = hear(run, study, candidates, model, log, agree, shard)
+    if task.selects:
+        attribute(run, study, items, model, log, shard)
     told = told_as_heard(run, items, units)
     for sentence in told if task.proved is None else ():  # a main part has told of the clips of further parts
         log.say(f"{sentence}.")

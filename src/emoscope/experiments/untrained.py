@@ -195,7 +195,7 @@ def one_model(source: Source, run: RunFolder, model: AudioLM, weights: str, seed
     row = {"weights": weights, "seed": seed, "weights_checksum": model.info.checksum} | judged(run, manifest, study)
     run.write_json("manifest.json", {**manifest, "result": row})
     # large, and of no use once the model is judged
-    for name in ("activity.zarr", "cache"):
+    for name in ("activity.zarr", "attribution", "cache"):
         shutil.rmtree(run / name, ignore_errors=True)
     return row
 

@@ -79,6 +79,7 @@ class Case:
 
 FIRST_PROOFS: dict[str, Check] = {}  # made by a model check before all others
 RUN_PROOFS: dict[str, Check] = {}  # made in every run
+GRADIENTS: dict[str, Check] = {}  # made in a run that takes gradients
 MORE_PROOFS: dict[str, Check] = {}  # made by a model check only
 
 
@@ -323,7 +324,7 @@ def _row_gains_writing(case: Case) -> Result:
     return worst, case.same, f"logits of {compared} steps of generation under another gain for each row"
 
 
-@shows("gradients tell what small gains do", MORE_PROOFS)
+@shows("gradients tell what small gains do", GRADIENTS)
 def _gradients(case: Case) -> Result:
     model, rows = case.model, case.rows()
     if model.shares_keys:
@@ -365,11 +366,14 @@ def check_model(model: AudioLM, clip: str | Path | Waveform | None = None) -> li
     """
     sounds, heard = _sounds(clip)
     case = Case(model, [], [Request(sound, QUESTION, LETTERS) for sound in sounds], heard, full=True)
-    return [_proof(name, check, case) for name, check in (FIRST_PROOFS | RUN_PROOFS | MORE_PROOFS).items()]
+    every = FIRST_PROOFS | RUN_PROOFS | GRADIENTS | MORE_PROOFS
+    return [_proof(name, check, case) for name, check in every.items()]
 
 
-def run_proofs(model: AudioLM, prepared: Sequence[Prepared]) -> list[Proof]:
+def run_proofs(model: AudioLM, prepared: Sequence[Prepared], gradients: bool = False) -> list[Proof]:
     """The cheap proofs that every run makes, on the shortest and the longest of its own prepared rows.
+
+    That of gradients is made where these are taken.
 
     Example:
         >>> from emoscope.models.registry import load_model
@@ -381,7 +385,7 @@ def run_proofs(model: AudioLM, prepared: Sequence[Prepared]) -> list[Proof]:
     by_length = sorted(prepared, key=len)
     rows = by_length if len(by_length) <= 3 else [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
     case = Case(model, list(rows), [], "rows of this run")
-    return [_proof(name, check, case) for name, check in RUN_PROOFS.items()]
+    return [_proof(name, check, case) for name, check in (RUN_PROOFS | (GRADIENTS if gradients else {})).items()]
 
 
 def _proof(name: str, check: Check, case: Case) -> Proof:

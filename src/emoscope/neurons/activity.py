@@ -9,12 +9,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import iadd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+
+from emoscope.neurons.attributed import FOLDER, Attributed
 
 if TYPE_CHECKING:
     import xarray
@@ -216,6 +218,11 @@ class Activity:
                     self._array(f"{part}_{name}")[at] = flat
         self._array("positions")[number] = block.positions
         self._array("tokens")[rows] = np.asarray(block.tokens, "int32")
+
+    @cached_property
+    def attributed(self) -> Attributed | None:
+        """What attribution found of the same run; ``None`` where nothing was attributed."""
+        return Attributed.open(self.path.parent / FOLDER)
 
     @property
     def written(self) -> np.ndarray:

@@ -11,8 +11,9 @@ import numpy as np
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import Chosen
+from emoscope.neurons.owed import Owed
 from emoscope.neurons.samples import Selection
-from emoscope.neurons.selectors import FLOOR, RunningBar, Statistics, find_selector
+from emoscope.neurons.selectors import ATTRIBUTED, FLOOR, RunningBar, Statistics, find_selector
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -76,9 +77,13 @@ class SelectionPlan:
 
         P = K / T and M = S / T, where K is the number of positions at which the neuron fires, S the sum of its
         activation and T the number of positions, over all positions of the scope of an emotion's items. ``needs`` says
-        which selections are to have ``"bar"`` and ``"variance"``, each of which costs a further reading.
+        which selections are to have ``"bar"``, ``"variance"`` and what rests on gradients, each of which costs a further
+        reading.
         """
         barred, spread = (sorted((needs or {}).get(need, ())) for need in ("bar", "variance"))
+        asked = {need: numbers for need in ATTRIBUTED if (numbers := set((needs or {}).get(need, ())))}
+        owing = sorted(set().union(*asked.values()))
+        owed = Owed(self.activity, [self.selections[number] for number in owing], self.scope) if owing else None
         bars = self.bars(barred) if barred else {}
         varied = [self.selections[number] for number in spread]
         variances = SelectionPlan(self.activity, varied, self.scope).variances() if varied else None
@@ -88,8 +93,18 @@ class SelectionPlan:
             self._total(partial(self.activity.read_sums, layer, self.scope), summed)
             summed /= positions.T[:, :, None]
             variance = dict(zip(spread, next(variances), strict=True)) if variances else {}
+            of = {need: dict(zip(owing, getattr(owed, need)(layer), strict=True)) for need in asked}
             yield [
-                Statistics(rates[n], summed[:, n], positions[n], self.emotions, layer, bar[n], variance.get(n))
+                Statistics(
+                    rates[n],
+                    summed[:, n],
+                    positions[n],
+                    self.emotions,
+                    layer,
+                    bar[n],
+                    variance.get(n),
+                    **{need: found.get(n) for need, found in of.items()},
+                )
                 for n in range(len(bar))
             ]
 

@@ -62,6 +62,8 @@ class Selection:
     items: np.ndarray  # row numbers of the items; int64 (item,)
     labels: np.ndarray  # the number of each item's emotion in ``emotions``; int64 (item,)
     emotions: tuple[str, ...]
+    # a number for each item's speaker, -1 where he is not known; int64 (item,), or ``None``
+    speakers: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.items) != len(self.labels):
@@ -114,7 +116,11 @@ class Sample:
         labels = np.array([emotions.index(emotion) for emotion in called])
         rows = np.concatenate([clip.items for clip in self.clips]).astype("int64")
         repeats = [len(clip.items) for clip in self.clips]
-        return Selection(self.fold if key is None else key, rows, np.repeat(labels, repeats), emotions)
+        known = {
+            name: place for place, name in enumerate(sorted({clip.speaker for clip in self.clips if clip.speaker}))
+        }
+        speakers = np.repeat([known.get(clip.speaker or "", -1) for clip in self.clips], repeats)
+        return Selection(self.fold if key is None else key, rows, np.repeat(labels, repeats), emotions, speakers)
 
 
 def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict[str, int | str]]:

@@ -40,6 +40,12 @@ class Statistics:
     # variance of the neuron's mean activation per item, pooled within emotions; float64 (neuron,). ``None`` unless the
     # selector asks for ``"variance"``.
     variance: np.ndarray | None = None
+    # attribution, each float64 (emotion, neuron) and ``None`` unless the selector asks for it by that name: mean over an
+    # emotion's clips of what its option's log-odds owe to the neuron; the same of its option on the clips of the other
+    # emotions, mean over these; and what they owe to how the clips differ from others of their speakers.
+    attributed: np.ndarray | None = None
+    attributed_elsewhere: np.ndarray | None = None
+    attributed_between: np.ndarray | None = None
 
 
 def lap(given: Statistics) -> np.ndarray:
@@ -143,6 +149,53 @@ def cas(given: Statistics) -> np.ndarray:
     return np.where(rate == first, margin, -np.inf)
 
 
+def attribution(given: Statistics) -> np.ndarray:
+    """Attribution: what the log-odds of an emotion's option owe to the neuron on clips of the emotion (our definition).
+
+    To first order it is what they lose when the neuron is switched off (gradient x activation at the gated product;
+    Dhamdhere, Sundararajan and Yan 2019).
+
+    Example:
+        >>> attribution(Statistics(np.zeros((2, 1)), np.zeros((2, 1)), np.ones(2), attributed=np.array([[2.0], [1.0]])))
+        array([[2.],
+               [1.]])
+    """
+    assert given.attributed is not None
+    return given.attributed
+
+
+def attribution_contrast(given: Statistics) -> np.ndarray:
+    """Attribution on clips of the emotion minus that of the same option on clips of the others (our definition).
+
+    A neuron that pushes the option whatever is heard has 0.
+
+    Example:
+        >>> own, other = np.array([[2.0], [1.0]]), np.array([[2.0], [0.5]])
+        >>> given = Statistics(own, own, np.ones(2), attributed=own, attributed_elsewhere=other)
+        >>> attribution_contrast(given)
+        array([[0. ],
+               [0.5]])
+    """
+    assert given.attributed is not None
+    assert given.attributed_elsewhere is not None
+    return given.attributed - given.attributed_elsewhere
+
+
+def attribution_between(given: Statistics) -> np.ndarray:
+    """Attribution of how a clip differs from clips of other emotions by the same speaker (our definition).
+
+    To first order it is what the option's log-odds lose when the neuron does what it does there (attribution patching,
+    Nanda 2023, with means over positions).
+
+    Example:
+        >>> between = np.array([[0.5], [-0.5]])
+        >>> attribution_between(Statistics(between, between, np.ones(2), attributed_between=between)).tolist()
+        [[0.5], [-0.5]]
+    """
+    assert given.attributed_between is not None
+    return given.attributed_between
+
+
 def _above_bar(given: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which neurons' largest rate exceeds the bar, their rates, and scores in which no neuron is eligible yet."""
     eligible = np.flatnonzero(given.rate.max(axis=0) > given.bar)
@@ -197,7 +250,8 @@ class RunningBar:
 
 
 GROUP = "emoscope.selectors"  # the entry-point group in which a package names its selectors
-STATISTICS = ("bar", "variance")  # statistics that are computed only for selectors that ask for them
+ATTRIBUTED = ("attributed", "attributed_elsewhere", "attributed_between")  # statistics that rest on gradients
+STATISTICS = ("bar", "variance", *ATTRIBUTED)  # statistics that are computed only for selectors that ask for them
 
 Score = Callable[[Statistics], np.ndarray]
 
@@ -246,6 +300,9 @@ SELECTORS: dict[str, Selector] = {
         Selector("mad-z", "mean deviation", mad_z, ("variance",)),
         Selector("mad-active", "mean deviation", mad_active),
         Selector("cas", "contrast", cas),
+        Selector("attribution", "attribution", attribution, ("attributed",)),
+        Selector("attribution-contrast", "attribution", attribution_contrast, ("attributed", "attributed_elsewhere")),
+        Selector("attribution-between", "attribution", attribution_between, ("attributed_between",)),
     )
 }
 
@@ -291,6 +348,16 @@ def find_selector(name: str) -> Selector:
     if selector.name != name:
         raise ValueError(f"selector {name!r} of {offered[name].value} calls itself {selector.name!r}: give it one name")
     return SELECTORS.setdefault(name, selector)
+
+
+def needs_gradients(names: Iterable[str]) -> bool:
+    """Whether some of these selectors read what rests on gradients.
+
+    Example:
+        >>> needs_gradients(["mad", "attribution"]), needs_gradients(["mad"])
+        (True, False)
+    """
+    return any(not {*find_selector(name).needs}.isdisjoint(ATTRIBUTED) for name in names)
 
 
 def own_code(names: Iterable[str]) -> dict[str, str]:

@@ -38,6 +38,9 @@ SELECTORS = {
     "mad-z": "the mean activation above that of the other emotions in standard deviations of the clips’ means within emotions (MAD-z)",
     "mad-active": "the mean activation above that of the other emotions among neurons active at a tenth of the positions or more (MAD-active)",
     "cas": "the largest margin between their two largest probabilities of being active (CAS)",
+    "attribution": "the largest attribution of the log-odds of the emotion’s option (gradient times activation)",
+    "attribution-contrast": "the largest attribution of the log-odds of the emotion’s option above that on clips of the other emotions",
+    "attribution-between": "the largest attribution of the log-odds of the emotion’s option to what differs from clips of other emotions by the same speaker",
 }
 """By what a selector ranks neurons, in sentences."""
 

@@ -62,7 +62,7 @@ class RunFolder:
 
     def _remove_partials(self) -> None:
         """Remove what killed processes left beside the final names."""
-        for name in ("", "answers", "units", "units/packs", "sets", "cache", "tables", "figures"):
+        for name in ("", "answers", "units", "units/packs", "sets", "cache", "attribution", "tables", "figures"):
             # sets lie in a folder each
             for partial in (self.path / name).glob("**/.*.partial*" if name == "sets" else ".*.partial*"):
                 if not _in_hand(partial):
