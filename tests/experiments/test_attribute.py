@@ -11,6 +11,7 @@ import pytest
 from emoscope.experiments.attribute import attribute
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import load_inputs
+from emoscope.experiments.parts import dry_run
 from emoscope.experiments.schema import StudyError
 from emoscope.experiments.stages import Task, listen
 from emoscope.experiments.study import parse_study
@@ -49,6 +50,9 @@ random = 0
 orthogonal = 1
 shuffled = 1
 """
+
+
+MORE = '"attribution", "attribution-contrast", "attribution-between"'
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +148,11 @@ def test_what_allows_no_attribution_is_said(run, model, tmp_path):
     fewer = items.with_columns(options=pl.col("options").list.head(2))
     with pytest.raises(StudyError, match="all options on every item"):
         attribute(run, parse_study(STUDY), pl.concat([fewer.head(3), items.tail(-3)]), model, Log("quiet"), None)
+
+
+def test_the_dry_run_says_what_attribution_takes(capsys):
+    dry_run(parse_study(STUDY))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Attribution: 2 backward passes for each of the 15 items that may identify" in said
+    dry_run(parse_study(STUDY.replace(MORE, '"cas"').replace('selector = "attribution"', 'selector = "cas"')))
+    assert "Attribution" not in capsys.readouterr().out

@@ -26,7 +26,9 @@ from emoscope.experiments.items import (
 )
 from emoscope.experiments.prompts import PRESENTATIONS, asked_wordings, spoken
 from emoscope.experiments.schema import Controls, CorpusChoice, Interventions, Probes, Study, StudyError, Transfer
+from emoscope.neurons.attributed import bytes_of
 from emoscope.neurons.jobs import transferred_name
+from emoscope.neurons.selectors import needs_gradients
 from emoscope.vocabulary import COLUMN, MAIN, PRESENTED, SHARED
 
 if TYPE_CHECKING:
@@ -377,4 +379,12 @@ def _show(
     size = open_items.height * card.layers * card.width * 12 / 1e9
     disk = f"Activity on disk: at most {size:.2f} GB before compression."
     console.print(f"Listening: {open_items.height:,} answers at most. {disk}")
+    if selects and needs_gradients(study.identify.selectors):
+        options = len(study_options(study, corpus))
+        may_identify = open_items.filter(open_items["side"] != "evaluate").height
+        size = may_identify * bytes_of(options, card.layers * card.width) / 1e9
+        console.print(
+            f"Attribution: {options - 1} backward passes for each of the {may_identify:,} items that may identify, where "
+            f"it is answered correctly; at most {size:.2f} GB on disk."
+        )
     return total
