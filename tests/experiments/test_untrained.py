@@ -1,5 +1,7 @@
 """A small study of the embedded model, once more on models with random weights."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,7 +16,7 @@ from emoscope.chapters.controls import say_untrained, tabulate_untrained
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.schema import Controls, Study
 from emoscope.experiments.study import parse_study
-from emoscope.experiments.untrained import narrowed, run_untrained
+from emoscope.experiments.untrained import narrowed, refuse_half, run_untrained
 from emoscope.models.registry import load_model
 from emoscope.models.untrained import untrain
 from emoscope.runs import RunFolder
@@ -112,6 +114,38 @@ def test_what_is_done_is_not_done_again_and_further_models_join_it(run, table, m
 def test_a_run_that_is_not_finished_is_refused(tmp_path, run):
     with pytest.raises(ValueError, match="is no finished run with sets"):
         run_untrained(RunFolder(tmp_path / "new", create=True).path)
+
+
+@pytest.fixture
+def moved(tmp_path, run, table) -> RunFolder:
+    """The run in another folder, without its untrained models, as if its recordings had been elsewhere."""
+    shutil.copytree(run.path, tmp_path / "moved", ignore=shutil.ignore_patterns("untrained*", "activity.zarr"))
+    folder = RunFolder(tmp_path / "moved")
+    items = folder.read_table("items")
+    folder.write_table("items", items.with_columns(path="/gone/" + pl.col("path").str.split("/").list.last()))
+    return folder
+
+
+def test_recordings_that_are_not_as_the_run_heard_them_are_named_before_a_model_is_loaded(moved, monkeypatch, tmp_path):
+    monkeypatch.setattr("emoscope.experiments.stages.load", None)
+    lost = r"30 of the 30 recordings that .*moved has heard .* such as /gone/\S+ \(file not found\): put them"
+    with pytest.raises(ValueError, match=lost):
+        run_untrained(moved.path, "decoder", [3])
+    assert not (moved / "untrained").exists()
+    (tmp_path / "other.flac").write_bytes(b"another")
+    moved.write_table("items", moved.read_table("items").with_columns(path=pl.lit(str(tmp_path / "other.flac"))))
+    with pytest.raises(ValueError, match=r"other\.flac \(another recording\)"):
+        run_untrained(moved.path, "decoder", [3])
+
+
+def test_half_a_model_left_while_recordings_were_away_is_removed_so_that_it_is_begun_anew(tmp_path):
+    half = RunFolder(tmp_path / "untrained/decoder-3", create=True)
+    items = pl.DataFrame({"clip": ["a", "b"], "status": ["used", "quarantined"], "why": [None, "file not found"]})
+    refuse_half(half, items.head(1))
+    assert half.path.exists()
+    with pytest.raises(ValueError, match=r"decoder-3 holds no answers to 1 of 2 items, .* 'b' \(file not found\): the"):
+        refuse_half(half, items)
+    assert not half.path.exists()
 
 
 def test_what_is_asked_is_what_declared_claims_need():

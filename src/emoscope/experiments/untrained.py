@@ -27,8 +27,10 @@ from emoscope.experiments.conditions import plan_conditions
 from emoscope.experiments.intervene import SetsByFold, intervene, list_units, plan_work
 from emoscope.experiments.items import SETTLED
 from emoscope.experiments.listen import hear
+from emoscope.experiments.prompts import PRESENTATIONS
 from emoscope.experiments.schema import Controls, Study
 from emoscope.experiments.study import read_study
+from emoscope.files import Checksums
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.probe import read_labels
@@ -80,6 +82,29 @@ class Source:
         )
         known = digest([__version__, manifest["candidates"], manifest["model"]["checksum"], again["clip"].to_list()])
         return cls(run, study, again, items["evaluated"], known)
+
+    def refuse_lost(self) -> None:
+        """Refuse recordings that are not where the run has heard them, or are others, before anything is asked.
+
+        Raises:
+            ValueError: with how many they are, and the first of them.
+        """
+        if not PRESENTATIONS[self.study.question.presentation].of_clips:
+            return
+        lost = []
+        clips = self.items.unique("clip", maintain_order=True)
+        with Checksums("sounds.json") as remembered:
+            for path, before in clips.select("path", "checksum").iter_rows():
+                try:
+                    why = None if remembered.of(Path(path)) == before else "another recording"
+                except OSError as error:
+                    why = "file not found" if isinstance(error, FileNotFoundError) else error.strerror
+                lost += [f"{path} ({why})"] if why else []
+        if lost:
+            raise ValueError(
+                f"{len(lost)} of the {len(clips)} recordings that {self.run.path} has heard are not as it heard them, such "
+                f"as {lost[0]}: put them back, or give the command of the run again, which finds them where they are now"
+            )
 
     def asked(self, weights: str, seed: int) -> str:
         """Hash of all that decides what one model answers."""
@@ -146,7 +171,8 @@ def run_untrained(
         table ``untrained`` of the run, also in its folder: one row for every model so far, those of earlier calls too.
 
     Raises:
-        ValueError: the run is not finished, or its model cannot be given random weights.
+        ValueError: the run is not finished, a recording is not as it has heard it, its model cannot be given random
+            weights, or an earlier call has left a model of which clips were not heard.
         ProofFailed: a check of such a model failed.
     """
     source, log = Source.of(folder), log or Log("quiet")
@@ -157,6 +183,8 @@ def run_untrained(
                 continue
             from emoscope.models.untrained import untrain
 
+            if loaded is None:
+                source.refuse_lost()
             loaded = loaded or stages.load(source.study.model, log)
             run = RunFolder(source.run / f"{FOLDER}/{weights}-{seed}", create=True)
             log.say(told(one_model(source, run, untrain(loaded, weights, seed), weights, seed, log)))
@@ -175,6 +203,7 @@ def one_model(source: Source, run: RunFolder, model: AudioLM, weights: str, seed
     # heard are the clips of the run, whatever this model answers
     whole = replace(study, identify=replace(study.identify, items_per_emotion=max(1, len(source.items))))
     items, heard = hear(run, whole, source.items, model, log, lambda _: None)
+    refuse_half(run, items)
     items = items.with_columns(evaluated=(pl.col("status") == USED) & source.evaluated)
     found = stages.find_sets(run, study, items.with_columns(correct=pl.lit(True)))
     conditions = plan_conditions(study, found.frame, model.info.layers)
@@ -198,6 +227,23 @@ def one_model(source: Source, run: RunFolder, model: AudioLM, weights: str, seed
     for name in ("activity.zarr", "attribution", "cache"):
         shutil.rmtree(run / name, ignore_errors=True)
     return row
+
+
+def refuse_half(run: RunFolder, items: pl.DataFrame) -> None:
+    """Remove a model's folder in which some clips count as heard and were not, such as while recordings were away.
+
+    Raises:
+        ValueError: it was removed, with how many clips these are, and the first of them.
+    """
+    lost = items.filter(pl.col("status") != USED)
+    if lost.is_empty():
+        return
+    clip, why = lost.select("clip", "why").row(0)
+    shutil.rmtree(run.path)
+    raise ValueError(
+        f"{run.path} holds no answers to {len(lost)} of {len(items)} items, such as clip {clip!r} ({why}): the folder is "
+        "removed, and the same command begins this model anew"
+    )
 
 
 def judged(run: RunFolder, manifest: Mapping[str, object], study: Study) -> Row:
