@@ -9,6 +9,7 @@ from scipy import stats
 from emoscope.analysis.declared import (
     CLAIMS,
     FEWEST_DRAWS,
+    RESERVED,
     SPARED,
     SUPPORTED,
     UNSUPPORTED,
@@ -195,6 +196,23 @@ def test_the_first_claims_are_corrected_over_both_sequences_and_all_corpora():
     assert verdicts(two[0]) == verdicts(two[1]) == [SUPPORTED] * 6
     three = corrected([claims_of(exists={"p": 0.03}), claims_of(), claims_of(exists={"p": 0.03})])
     assert [one["exists"].verdict for one in three] == [UNSUPPORTED, SUPPORTED, UNSUPPORTED]
+
+
+def test_a_reason_is_that_of_the_verdict_and_what_a_number_is_of_stays():
+    null = {"permutation_p": 0.1, "permutation_floor": 0.05, "permuted": 19}
+    first = corrected([claims_of(exists={"p": 0.02} | null, selective={"why": "closest: {0} and {1}"})])[0]
+    assert first["exists"].why == "sets found on permuted labels do as much: p = 0.100"
+    assert first["selective"].why == "it is tested only where “exists” holds; closest: {0} and {1}"
+    doubted = replace(first["steers"], verdict=RESERVED, why="one session")
+    weaker = corrected([first | {"steers": replace(doubted, p=0.04)}, claims_of(exists={"p": 0.04})])[0]
+    assert [weaker[name].verdict for name in ("exists", "steers")] == [UNSUPPORTED, UNSUPPORTED]
+    assert [weaker[name].why for name in ("exists", "steers")] == ["", ""]
+    assert weaker["selective"].why == first["selective"].why
+    without = {"permutation_p": None, "permutation_floor": None}
+    assert (
+        corrected([first | {"exists": replace(first["exists"], **without)}])[0]["selective"].why
+        == "closest: {0} and {1}"
+    )
 
 
 def test_a_first_claim_that_cannot_be_tested_still_counts():

@@ -33,6 +33,10 @@ FEWEST_EMOTIONS = 3  # a pair without the set's own emotion takes three
 RANK_ONE_FROM = 4  # fewer emotions do not determine potency and fragility
 FEWEST_DRAWS = 5  # fewer control sets do not say how much sets differ
 FEWEST_ALPHAS = 3  # a slope of fewer strengths says little
+CLOSEST, FRAGILE = (
+    "closest: ",
+    "a strong set on a fragile emotion would do as much",
+)  # which part of a claim a number is of
 SPARED = 1 / 3  # others are spared if what they lose is surely less than this share of the emotion's own loss
 
 
@@ -207,13 +211,13 @@ def _selective(act: Act, sizes: np.ndarray, sign: int, name: str) -> Test:
     place = int(nearest.one_sided(sign).argmax())
     closest = nearest.test(name, place)
     target, other = np.argwhere(kept.reshape(len(act.own.targets), -1))[place]
-    closest = replace(closest, why=f"closest: {{{act.own.targets[target]}}} and {{{other}}}")
+    closest = replace(closest, why=f"{CLOSEST}{{{act.own.targets[target]}}} and {{{other}}}")
     if len(act.own.targets) < RANK_ONE_FROM:
         return closest
     product = beyond(act, sizes, above_rank_one)
     if product.one_sided(sign)[0] <= nearest.one_sided(sign)[place]:
         return closest
-    return replace(product.test(name), why="a strong set on a fragile emotion would do as much")
+    return replace(product.test(name), why=FRAGILE)
 
 
 def judge(evidence: Evidence, onward: bool = True, gated: bool = True) -> dict[str, Test]:
@@ -280,18 +284,25 @@ HEADS = ("exists", "steers")
 
 
 def _decide(test: Test, claim: Claim, before: Sequence[Test]) -> Test:
+    """The verdict with its reason, whatever was decided before; what a number is of is told beside it."""
     if test.verdict == UNTESTED or test.estimate is None:
         return test
+    verdict, why = _decided(test, claim, before)
+    about = [part for part in test.why.split("; ") if part.startswith((CLOSEST, FRAGILE))]
+    return replace(test, verdict=verdict, why="; ".join(filter(None, (why, *about))))
+
+
+def _decided(test: Test, claim: Claim, before: Sequence[Test]) -> tuple[str, str]:
     failed = next((other for other in before if other.verdict != SUPPORTED), None)
     if failed is not None:
         verdict = UNTESTED if failed.verdict == UNTESTED else UNSUPPORTED
-        return replace(test, verdict=verdict, why=f"it is tested only where “{failed.name}” holds")
+        return verdict, f"it is tested only where “{failed.name}” holds"
     sign = -1 if claim.kind == DEACTIVATE else 1
     holds = _holds(test, sign, test.p if test.p_holm is None else test.p_holm)
     p, floor = test.permutation_p, test.permutation_floor
     if holds and p is not None and floor is not None and floor <= LEVEL < p:
-        return replace(test, verdict=UNSUPPORTED, why=f"sets found on permuted labels do as much: {p_text(p)}")
-    return replace(test, verdict=SUPPORTED if holds else UNSUPPORTED)
+        return UNSUPPORTED, f"sets found on permuted labels do as much: {p_text(p)}"
+    return (SUPPORTED if holds else UNSUPPORTED), ""
 
 
 def blocked(evidence: Evidence, gated: bool = True) -> str | None:
