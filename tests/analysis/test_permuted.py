@@ -9,12 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from emoscope.analysis.accuracy import uar
 from emoscope.analysis.answer_table import run_answers
 from emoscope.analysis.claim_rules import stated
 from emoscope.analysis.declared import SUPPORTED, UNSUPPORTED, corrected, gather, judge
 from emoscope.analysis.headline import declared_evidence
 from emoscope.analysis.judging import judge as judge_answers
 from emoscope.analysis.load import Run, read_run
+from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import build_responses
 from emoscope.testing.worlds import World, simulate
 from tests.helpers.runs import EMOTIONS, acts, table, write_simulation
@@ -127,6 +129,23 @@ def test_a_draw_counts_where_all_its_sets_were_asked_about_every_clip_and_takes_
         assert len(found.permuted) == 2 * len(EMOTIONS)
         assert judge(found.evidence)["exists"].permuted == 2
     assert not found_in(run).permuted & found_in(run).conditions
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.5])
+def test_a_draw_whose_answers_are_unreliable_counts_neither_for_nor_against(planted, strength):
+    strengths = [0.9] * 19 + [strength]
+    few_letters = (
+        pl.when(condition="deactivate/fear/shuffled19").then(0.4).otherwise("letter_mass").alias("letter_mass")
+    )
+    run = with_draws(planted, strengths)
+    run = replace(run, answers=run.answers.with_columns(few_letters))
+    part = Part.alone(run).changed(uar=uar(run, {"likelihood": build_responses(run)}))
+    assert "deactivate/fear/shuffled19" in part.unreliable
+    found, without = part.declared, found_in(with_draws(planted, [0.9] * 19))
+    assert found.permuted == without.permuted
+    assert judge(found.evidence) == judge(without.evidence)
+    # nor does it in a table of answers, which says nothing of letters
+    assert judge_answers(run_answers(run)[0]).tests["permuted"][0] == 19
 
 
 def test_amplified_sets_must_add_more_than_those_of_permuted_labels():

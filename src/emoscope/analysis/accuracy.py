@@ -93,6 +93,11 @@ def unreliable_conditions(levels: pl.DataFrame) -> frozenset[str]:
     return frozenset(levels.filter("unreliable")["condition"])
 
 
+def unreliable_scores(run: Run, responses: Responses) -> frozenset[str]:
+    """The conditions that are unreliable by their scored answers alone, such as those that were not written out."""
+    return unreliable_conditions(uar(run, {"likelihood": responses}))
+
+
 def changed(responses: Responses, condition: str) -> float | None:
     """The percentage of items whose answer under a condition differs from the baseline's.
 

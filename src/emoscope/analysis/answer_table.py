@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.accuracy import unreliable_scores
 from emoscope.analysis.headline import declared_evidence, independent_units
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips
@@ -311,7 +312,7 @@ def run_answers(run: Run) -> tuple[pl.DataFrame, float | None]:
         ValueError: nothing was asked under the headline's sets.
     """
     responses = build_responses(run)
-    declared = declared_evidence(run, responses)
+    declared = declared_evidence(run, responses, unreliable=unreliable_scores(run, responses))
     if declared is None:
         raise ValueError(f"{run.folder} has no answers under the sets of its headline: `emoscope run` asks them")
     with np.errstate(invalid="ignore"):  # NaN where an item does not offer an option

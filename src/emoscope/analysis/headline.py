@@ -87,13 +87,18 @@ class Declared:
 
 
 def declared_evidence(
-    run: Run, responses: Responses, roles: Sequence[str] = ("headline", "dose"), size: int | None = None
+    run: Run,
+    responses: Responses,
+    roles: Sequence[str] = ("headline", "dose"),
+    size: int | None = None,
+    unreliable: Set[str] = frozenset(),
 ) -> Declared | None:
     """The evidence of a run's headline; ``None`` where nothing was asked under its sets.
 
     Sets act at all positions and layers; they are switched off to zero, or amplified by any strength. ``roles`` are
     those of the conditions that count (``"transferred"`` for sets of another corpus). Draws of the headline's sets from
-    ``size`` clips an emotion, where it is given, stand behind those of the control sets.
+    ``size`` clips an emotion, where it is given, stand behind those of the control sets. A draw of permuted labels counts
+    where no condition of it is ``unreliable``; of the other conditions the caller judges that.
     """
     if "baseline" not in responses.rows:
         return None
@@ -132,11 +137,13 @@ def declared_evidence(
     def under(key: tuple[str, float | None]) -> Under:
         return asked_of(own[key]), [asked_of(draw) for draw in draws[key]]
 
-    # no item is left out for want of these: a draw counts where all of its sets were asked about all that do
-    whole = {
-        key: [draw for draw in found[key].get(SHUFFLED, ()) if draw.keys() >= set(targets) and np.isfinite(asked_of(draw)).all()]
-        for key in own
-    }  # fmt: skip
+    # no item is left out for want of these: a draw counts where all of its sets were asked about all that do, and where its
+    # answers are reliable, as those under the target sets must be
+    def counts(draw: Conditions) -> bool:
+        whole = draw.keys() >= set(targets) and bool(np.isfinite(asked_of(draw)).all())
+        return whole and unreliable.isdisjoint(draw[name] for name in targets)
+
+    whole = {key: [draw for draw in found[key].get(SHUFFLED, ()) if counts(draw)] for key in own}
     permuted = {key[1]: [asked_of(draw) for draw in kept] for key, kept in whole.items()}
     amplified: Mapping[float, Under] = {key[1]: under(key) for key in own if key[0] == STEER and key[1] is not None}
     off = under((DEACTIVATE, None)) if (DEACTIVATE, None) in own else None

@@ -104,7 +104,7 @@ class Part:
     @cached_property
     def declared(self) -> Declared | None:
         """What the declared claims rest on; ``None`` where nothing was asked under the headline's sets."""
-        return declared_evidence(self.run, self.responses) if self.there else None
+        return declared_evidence(self.run, self.responses, unreliable=self.unreliable) if self.there else None
 
     @cached_property
     def asked(self) -> Asked | None:

@@ -107,6 +107,7 @@ def read_draws(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work])
 
     ``None`` where it does not exist: in studies of written answers, or with too few speakers.
     """
+    from emoscope.analysis.accuracy import unreliable_scores
     from emoscope.analysis.declared import apart
     from emoscope.analysis.headline import declared_evidence
     from emoscope.analysis.load import Run
@@ -118,7 +119,8 @@ def read_draws(heard: Listened, conditions: pl.DataFrame, asked: Sequence[Work])
     answers = conform(pl.concat(heard.run.answers([*heard.units, *units]), how="diagonal_relaxed"), "answers")
     about = {"study": {"identify": {"label": heard.study.identify.label}}}
     known = Run(heard.run.path, heard.items, empty("sets"), conditions, answers, about)
-    found = declared_evidence(known, build_responses(known))
+    responses = build_responses(known)
+    found = declared_evidence(known, responses, unreliable=unreliable_scores(known, responses))
     if found is None or found.evidence.off is None:
         return None
     own, *draws = (float(apart(change)[0]) for change in (found.evidence.off.own, *found.evidence.off.permuted))
