@@ -7,6 +7,7 @@ import re
 import polars as pl
 import pytest
 
+from emoscope.analysis.declared import SUPPORTED, UNSUPPORTED, UNTESTED
 from emoscope.chapters import SECTIONS
 from emoscope.chapters.claims import as_text, grid, notes
 from emoscope.chapters.deactivation import say_deactivation
@@ -22,6 +23,7 @@ from emoscope.report.caveats import standing
 from emoscope.report.page import draw_figure
 from emoscope.report.theme import to_spec
 from emoscope.report.wording import judge
+from emoscope.schemas import as_table
 from tests.chapters.test_pages import Page
 from tests.helpers.planted_parts import write_study
 from tests.helpers.program import undrawn as leave_out_drawing
@@ -213,19 +215,34 @@ def test_unknown_speakers_support_nothing(whole):
     assert judge(row | {"unreliable": True}, part) == ("untested", "the answers support no claim")
 
 
-def test_the_fewest_clips_are_those_that_reach_most_of_the_gap(whole):
+@pytest.mark.parametrize(
+    ("verdict", "number", "why", "said"),
+    [
+        (SUPPORTED, "pairwise change with 10 clips −0.42 nat", "91 % of the full set’s", "Few clips are enough to find the neurons: "),
+        (UNSUPPORTED, "pairwise change with 20 clips −0.20 nat", "45 % of the full set’s", "That few clips are enough is not shown to "),
+        (UNTESTED, "", "the full set is not shown to hurt its emotion", "Whether few clips are enough to find the neurons is not tested: "),
+    ],
+)  # fmt: skip
+def test_few_clips_are_called_enough_where_the_claim_is_whatever_their_gaps(whole, verdict, number, why, said):
     part = whole.mains[0]
     rows = [
         {"selector": part.selector, "budget": part.budget, "scope": part.scope, "size": size, "draw": None, "full": size == 50,
          "gap": gap, "gap_low": gap - 1, "gap_high": gap + 1, "reason": None}
-        for size, gap in ((5, -2.0), (10, -8.5), (20, -9.0), (50, -10.0))
+        for size, gap in ((10, -8.5), (50, -10.0))
     ]  # fmt: skip
-    part = part.changed(efficiency=pl.DataFrame(rows, schema_overrides={"draw": pl.Int64}))
-    said = say_efficiency(dataclasses.replace(whole, parts=(part,)))
-    assert (
-        "from 10 clips per emotion reach −8.5 points [−9.5, −7.5], 85 % of the full set’s gap (−10.0, from 50)"
-        in said[0]
+    claims = as_table(
+        "claims", [{"name": "modest", "corpus": part.name, "verdict": verdict, "number": number, "why": why}]
     )
+    part = part.changed(efficiency=pl.DataFrame(rows, schema_overrides={"draw": pl.Int64}))
+    study = dataclasses.replace(whole, parts=(part,), computed={"claims": claims})
+    decided, published, caveat = say_efficiency(study)
+    assert decided.startswith(said)
+    assert decided.endswith(f"{number}, {why}." if number else f"{why}.")
+    gaps = "−8.5 [−9.5, −7.5] from 10 clips per emotion and −10.0 [−11.0, −9.0] from 50 clips per emotion, the full set"
+    assert published == f"As published, the gap when switched off: {gaps} (points)."
+    assert caveat.startswith("No claim rests on these gaps")
+    chance = part.changed(uar=part.table("uar").with_columns(low=pl.lit(0.0)))
+    assert len(say_efficiency(dataclasses.replace(study, parts=(chance,)))) == 1
 
 
 @pytest.mark.parametrize(

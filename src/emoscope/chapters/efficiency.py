@@ -8,20 +8,21 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.claim_rules import KEPT
+from emoscope.analysis.claim_rules import holds
 from emoscope.analysis.contrasts import SET, Compared, gaps_of
-from emoscope.analysis.estimate import estimate_of
+from emoscope.analysis.declared import UNTESTED
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
+from emoscope.analysis.standing import at_chance
 from emoscope.chapters.sets import ALL, jaccard, stored_sets
 from emoscope.neurons.sources import expected_jaccard
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import BEYOND, CURVE, INTERVALS, NAMES, curve, hollow_note, stacked
 from emoscope.report.theme import Chart, title
-from emoscope.report.wording import CLEAR_LOW, CONTROLS, by_key, judge, made_of, name_selector, of_corpus, value
+from emoscope.report.wording import CONTROLS, by_key, made_of, name_selector, of_corpus, value
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import acting
-from emoscope.wording import bracket, estimate_text, number
+from emoscope.wording import bracket, estimate_text, listed, number
 
 
 def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -134,42 +135,39 @@ def tabulate_efficiency(study: StudyRuns) -> pl.DataFrame | None:
     return made_of(study, rows)
 
 
-ENOUGH = 100 * KEPT
-"""Of the full set's gap, in %: the fewest clips that reach it are named."""
-
-
 def say_efficiency(study: StudyRuns) -> list[str]:
-    """The fewest clips per emotion whose sets reach most of the full set's gap."""
-    sentences = []
+    """What the claim that few clips are enough rests on, as it was decided; then the gaps as published."""
+    sentences, told = [], False
     for part in study.mains:
-        found = part.own("efficiency").filter(pl.col("draw").is_null(), pl.col("gap").is_not_null()).sort("size")
-        full = first(found, pl.col("full"))
-        if full is None:
+        found = of_sizes(part)
+        if found.is_empty():
             continue
-        judged, why = judge(estimate_of(full, "gap") | {"reason": full["reason"]}, part)
-        whole = number(full["gap"], sign=True)
-        enough = first(found, 100 * pl.col("gap") / full["gap"] >= ENOUGH)
-        if judged != CLEAR_LOW:
-            sentence = (
-                f"the full set has no gap clear of zero ({why or whole + ' points'}), of which a share could be named."
+        decided = study.table("claims").filter(name="modest")
+        decision = first(decided if len(study.mains) == 1 else decided.filter(corpus=part.name))
+        sentences.append(of_corpus(study, part, _decided(decision)))
+        gaps = [
+            f"{estimate_text(row, 'gap')} from {row['size']} clips per emotion{', the full set' if row['full'] else ''}"
+            for row in found.filter(pl.col("gap").is_not_null()).iter_rows(named=True)
+        ]
+        if gaps and not at_chance(part.uar()):
+            told = True
+            sentences.append(
+                of_corpus(study, part, f"as published, the gap when switched off: {listed(gaps)} (points).")
             )
-        elif enough is not None and not enough["full"]:
-            sentence = (
-                f"neurons found from {enough['size']} clips per emotion reach {number(enough['gap'], sign=True)} points "
-                f"{bracket(enough['gap_low'], enough['gap_high'])}, {number(100 * enough['gap'] / full['gap'], 0)} % of "
-                f"the full set’s gap ({whole}, from {full['size']})."
-            )
-        else:
-            sentence = (
-                f"no smaller number of clips reaches {ENOUGH:g} % of the full set’s gap ({whole} points, from "
-                f"{full['size']} clips per emotion)."
-            )
-        sentences.append(of_corpus(study, part, sentence))
-    if sentences:
+    if told:
         sentences.append(
-            "These gaps are not compared with matched neurons of their own; those of the full set stand beside them."
+            "No claim rests on these gaps, and they are not compared with matched neurons of their own; those of the full "
+            "set stand beside them."
         )
     return sentences
+
+
+def _decided(decision: Row | None) -> str:
+    if decision is None or decision["verdict"] == UNTESTED:
+        why = f": {decision['why']}" if decision and decision["why"] else ""
+        return f"whether few clips are enough to find the neurons is not tested{why}."
+    word = "few clips are enough" if holds(decision["verdict"]) else "that few clips are enough is not shown"
+    return f"{word} to find the neurons: {', '.join(filter(None, (decision['number'], decision['why'])))}."
 
 
 def draw_budgets(part: Part) -> Chart | None:
