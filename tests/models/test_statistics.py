@@ -142,6 +142,28 @@ def test_blocks_are_apart_by_their_largest_difference(model, prepared):
     assert 0 <= lines_apart(model, prepared) < 1e-3
 
 
+def test_counts_may_differ_by_what_rounding_can_turn(model, prepared):
+    size = model.info.layers, model.info.width, len(prepared)
+    whole, single = ScopeStatistics(*size), ScopeStatistics(*size)
+    model.score(prepared, observe=whole)
+    for row, item in enumerate(prepared):
+        model.score([item], observe=single.of([row]))
+    block = whole.block()
+    differing, most = single.block().turned(block)
+    assert differing <= most < 5e-3  # few values: three more of them count
+    rng = np.random.default_rng(0)
+    counts = block.counts["audio"]
+    shifted = {**block.counts, "audio": np.roll(counts, 1, axis=2)}
+    assert replace(block, counts=shifted).apart(block) == np.inf
+    swapped = {**block.counts, "audio": counts[::-1]}
+    assert replace(block, counts=swapped).apart(block) == np.inf
+    noise = {scope: (v + 0.01 * rng.standard_normal(v.shape)).astype(np.float16) for scope, v in block.values.items()}
+    rough = replace(block, values=noise)
+    assert most < rough.turned(block)[1] < replace(rough, counts=shifted).turned(block)[0]
+    observed = np.mean([np.mean((noise[scope] > 0) != (v > 0)) for scope, v in block.values.items()])
+    assert observed < rough.turned(block)[1]
+
+
 def test_the_answer_is_the_models_own_letter(model, prepared, close):
     raw = Raw()
     scores = model.score(prepared, observe=raw)
