@@ -9,7 +9,7 @@ from scipy import stats
 from emoscope.analysis import declared
 from emoscope.analysis.declared import CLAIMS, SUPPORTED, UNSUPPORTED, UNTESTED
 from emoscope.testing import calibration
-from emoscope.testing.calibration import Cell, calibrate, judged, main
+from emoscope.testing.calibration import Cell, calibrate, judged, main, with_null
 from emoscope.testing.worlds import World
 
 SMALL = World(emotions=3, speakers=6, clips=2, draws=5)
@@ -31,6 +31,25 @@ def test_a_false_claim_may_hold_seldom(hits, true, holds):
 
 def test_a_few_studies_cannot_show_that_a_claim_holds_seldom():
     assert not Cell("w", "exists", False, 20, 0, 20).holds
+
+
+def test_permuted_draws_cost_nothing_where_they_keep_little_and_all_where_they_keep_it_all():
+    world = replace(SMALL, speakers=8, loss=0.5, permuted=19, alphas=())
+    little = replace(world, kept=(0.05, 0.02), kept_of_others=(0.05, 0.02))
+    assert with_null(little, "a", 0) == (True, True, 0)
+    # what they keep of the own emotion alone, more at times than the target sets
+    whole = replace(world, loss=0.1, kept=(0.99, 0.01), kept_of_others=(0.01, 0.01))
+    found = [with_null(whole, "a", study) for study in range(4)]
+    assert any(without and not held and below >= 1 for without, held, below in found)
+    assert all(without or not held for without, held, _ in found)
+
+
+def test_the_cost_of_permuted_draws_is_printed(capsys):
+    assert main(["--permuted", "--studies", "1", "--jobs", "1", "--only", "4 emotions, a loss of 15 %, twice"]) == 0
+    assert (
+        "| 10 speakers in 5 sessions, 4 emotions, a loss of 15 %, twice as much kept | 100.0 | 100.0 |"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_study_is_the_same_whoever_counts_it():

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from emoscope.analysis import declared
 from emoscope.analysis.declared import CLAIMS, SUPPORTED
 from emoscope.neurons.controls import seeded_generator
 from emoscope.testing.set_worlds import claims
-from emoscope.testing.worlds import Answers, World, simulate, star
+from emoscope.testing.worlds import FEW, Answers, World, simulate, star
 
 ALPHA = 0.5  # the declared strength in simulated studies
 BLOCK = 50  # studies that one task simulates
@@ -168,6 +168,44 @@ def of_sets(studies: int, jobs: int = 1, only: str = "") -> Iterator[Cell]:
                 yield Cell(world, claim, true, len(counted), hits, testable)
 
 
+PERMUTED = 59  # draws of permuted labels in a study: p is at least 1 / 60
+
+
+def null_worlds() -> dict[str, World]:
+    """Studies with a real loss in which permuted labels are drawn, too."""
+    usual = {"25 speakers, 7 emotions": World(), "10 speakers in 5 sessions, 4 emotions": FEW}
+    kept = {"": World(), ", twice as much kept": World(kept=(0.6, 0.21), kept_of_others=(0.22, 0.13))}
+    return {
+        f"{design}, a loss of {100 * loss:g} %{name}": replace(
+            world, loss=loss, permuted=PERMUTED, kept=like.kept, kept_of_others=like.kept_of_others, alphas=()
+        )
+        for design, world in usual.items() for loss in (0.15, 0.05, 0.02) for name, like in kept.items()
+    }  # fmt: skip
+
+
+def with_null(world: World, name: str, study: int) -> tuple[bool, bool, int]:
+    """Whether *exists* holds in one study without and with the permutation null, and how many draws take as much."""
+    answers = simulate(world, seeded_generator("permuted", name, study))
+    judged = [
+        declared.judge(declared.gather(
+            answers.clips, answers.untouched, answers.off, {}, range(world.emotions), None, {None: permuted}
+        ), onward=False)["exists"]
+        for permuted in ((), answers.permuted)
+    ]  # fmt: skip
+    p = judged[1].permutation_p or 0.0
+    return judged[0].verdict == SUPPORTED, judged[1].verdict == SUPPORTED, round(p * (1 + world.permuted)) - 1
+
+
+def _print_null(studies: int, jobs: int, only: str) -> None:
+    print("| world | without, % | with, % | draws that take as much, mean |\n|---|---|---|---|")
+    with ProcessPoolExecutor(jobs) as pool:
+        for name, world in null_worlds().items():
+            if only in name:
+                rows = list(pool.map(partial(with_null, world, name), range(studies), chunksize=BLOCK // 5))
+                without, held, below = np.mean(rows, axis=0)
+                print(f"| {name} | {100 * without:.1f} | {100 * held:.1f} | {below:.2f} |", flush=True)
+
+
 def _print_sets(studies: int, jobs: int, only: str) -> list[Cell]:
     print("| claim | world | true | supported, % | 99 % limits | not testable, % |\n|---|---|---|---|---|---|")
     every = []
@@ -204,7 +242,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sets", action="store_true", help="the claims that sets crowd, transfer or need few clips, instead"
     )
+    parser.add_argument(
+        "--permuted", action="store_true", help="what the permutation null costs where a loss is real, instead"
+    )
     asked = parser.parse_args(argv)
+    if asked.permuted:
+        _print_null(asked.studies, asked.jobs, asked.only)
+        return 0
     worlds = {name: world for name, world in star().items() if asked.only in name}
     if asked.coverage:
         print("| world | these sets, % | such sets, % | efficiency |\n|---|---|---|---|")

@@ -57,6 +57,10 @@ class World:
         alphas: strengths of amplification; the last one up to 1 is not special.
         gain: relative gain of the own emotion when amplified by 1, likewise ``steer_shift`` its shift.
         curve: exponent of alpha in both.
+        permuted: draws of sets found on permuted labels, switched off alone.
+        kept, kept_of_others: which share of the neurons of the emotion that it is named after, and of every other emotion,
+            such a set has, and so of their losses: mean and standard deviation (beta distributed; by default those of the
+            shuffled sets of docs/example-run).
     """
 
     emotions: int = 7
@@ -94,6 +98,9 @@ class World:
     gain: float = 0.0
     steer_shift: float = 0.0
     curve: float = 1.0
+    permuted: int = 0
+    kept: tuple[float, float] = (0.30, 0.21)
+    kept_of_others: tuple[float, float] = (0.11, 0.13)
 
     def truths(self) -> dict[str, bool]:
         """Which declared claims are true here, from what the sets do: see docs/calibration.md."""
@@ -141,6 +148,7 @@ class Answers:
         expected: the pairwise changes that ``off`` has over many clips and speakers, of these very sets, the target
             sets first, nat, dimensions (1 + draw, target, emotion, emotion). Not told of worlds with ``product``.
         of_kind: the same averaged over sets of their kind.
+        permuted: under every draw of sets found on permuted labels, (target, item, option).
     """
 
     clips: Clips
@@ -149,6 +157,7 @@ class Answers:
     amplified: Mapping[float, Under]
     expected: np.ndarray
     of_kind: np.ndarray
+    permuted: Sequence[np.ndarray] = ()
 
     def to_frame(self) -> pl.DataFrame:
         """The study as a table that ``emoscope judge`` reads (docs/judge.md)."""
@@ -199,7 +208,10 @@ def simulate(world: World, rng: np.random.Generator) -> Answers:
     apart = parts.apart
     own = np.stack([losses[:, :, None] + losses[:, None, :] for losses, *_ in reactions]) * apart
     off = under(world.loss, world.shift, -1.0)
-    return Answers(clips, logits, off, Doses(world.alphas, amplified), kinds + own, kinds)
+    permuted = [
+        parts.sets(False, world.loss, 0.0, -1.0, parts.reactions(False), parts.kept()) for _ in range(world.permuted)
+    ]
+    return Answers(clips, logits, off, Doses(world.alphas, amplified), kinds + own, kinds, permuted)
 
 
 def _clips(world: World, rng: np.random.Generator) -> Clips:
@@ -239,14 +251,20 @@ class _Parts:
         return losses, shifts, items
 
     def sets(
-        self, target: bool, loss: float, shift: float, dose: float, reaction: tuple[np.ndarray, ...]
+        self,
+        target: bool,
+        loss: float,
+        shift: float,
+        dose: float,
+        reaction: tuple[np.ndarray, ...],
+        kept: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Logits under one set a name, dimensions (target, item, option)."""
+        """Logits under one set a name, dimensions (target, item, option); ``kept`` is what it has of the sets of emotions."""
         world, clips, k, rng = self.world, self.clips, self.world.emotions, self.rng
         losses, shifts, items = reaction
         speakers = int(clips.speaker.max()) + 1
         share = 1.0 if target else world.leak
-        wanted = share * loss * self._pattern()
+        wanted = loss * (share * self._pattern() if kept is None else kept @ self._pattern())
         if target and dose < 0 and world.product:
             wanted = wanted + world.product * np.outer(
                 np.exp(world.potency * rng.standard_normal(k)), np.exp(world.fragility * rng.standard_normal(k))
@@ -264,6 +282,15 @@ class _Parts:
         if target and world.confidence:
             change -= self.shrink[:, None, None] * self.logits
         return self.logits + change
+
+    def kept(self) -> np.ndarray:
+        """Which share of every emotion's neurons the sets of one draw of permuted labels have, (name, emotion)."""
+        own, others = (self._shares(*about) for about in (self.world.kept, self.world.kept_of_others))
+        return np.where(np.eye(self.world.emotions, dtype=bool), own, others)
+
+    def _shares(self, mean: float, spread: float) -> np.ndarray:
+        size, k = mean * (1 - mean) / spread**2 - 1, self.world.emotions
+        return self.rng.beta(mean * size, (1 - mean) * size, (k, k))
 
     @property
     def apart(self) -> np.ndarray:
@@ -290,6 +317,9 @@ class _Parts:
         return np.asarray(np.where(after > 0, np.maximum(found, world.neighbour), found))
 
 
+FEW = World(speakers=10, sessions=5, emotions=4, clips=12)
+"""The smaller of both designs whose power has a criterion (docs/calibration.md)."""
+
 NULLS: Mapping[str, World] = {
     "nothing": World(),
     "answer shift": World(shift=-0.5, steer_shift=0.5),
@@ -307,7 +337,7 @@ NULLS: Mapping[str, World] = {
     "controls that hold as much": World(loss=0.15, leak=1.0),
     "two emotions hit alike": World(loss=0.15, neighbour=1.0, gain=0.1),
     "potency times fragility": World(product=0.1, potency=0.6, fragility=0.6),
-    "dialogue blocks": World(speakers=10, sessions=5, emotions=4, clips=12, dialogues=0.3, own_loss=0.05),
+    "dialogue blocks": replace(FEW, dialogues=0.3, own_loss=0.05),
     "unequal speakers": World(unequal=1.0, clips=5, own_loss=0.05),
     "most speakers in one emotion only": World(speakers=60, single=0.6, unequal=0.5, own_loss=0.05),
 }
