@@ -174,7 +174,7 @@ PERMUTED = 59  # draws of permuted labels in a study: p is at least 1 / 60
 def null_worlds() -> dict[str, World]:
     """Studies with a real loss in which permuted labels are drawn, too."""
     usual = {"25 speakers, 7 emotions": World(), "10 speakers in 5 sessions, 4 emotions": FEW}
-    kept = {"": World(), ", twice as much kept": World(kept=(0.6, 0.21), kept_of_others=(0.22, 0.13))}
+    kept = {"": World(), ", twice as much kept": World(kept=(0.5, 0.2), kept_of_others=(0.24, 0.14))}
     return {
         f"{design}, a loss of {100 * loss:g} %{name}": replace(
             world, loss=loss, permuted=PERMUTED, kept=like.kept, kept_of_others=like.kept_of_others, alphas=()
