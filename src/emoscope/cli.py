@@ -15,6 +15,7 @@ from emoscope.commands import (
     compare,
     judge,
     model_app,
+    oracle,
     power,
     preregister,
     refuse_without_folder,
@@ -40,6 +41,7 @@ for sub in (study_app, corpus_app, model_app):
     app.command(sub)
 app.command(compare)
 app.command(judge)
+app.command(oracle)
 app.command(power)
 app.command(preregister)
 app.command(untrained)

@@ -20,6 +20,8 @@ ASSUMED: dict[str, Any] = {
 }  # fmt: skip
 """How the claim *exists* varies where no run says it: as in docs/example-run (nat)."""
 
+Shown = Annotated[Literal["bars", "json", "quiet"], Parameter(name="--log", help="progress")]
+
 SPEAKERS = (5, 8, 10, 15, 24, 50, 100)
 
 
@@ -262,7 +264,7 @@ def untrained(
     *,
     seeds: Annotated[int, Parameter(help="how many models: seeds 0, 1, 2 and so on")] = 20,
     weights: Annotated[Literal["all", "decoder"], Parameter(help="which weights are random")] = "decoder",
-    log: Annotated[Literal["bars", "json", "quiet"], Parameter(help="progress")] = "bars",
+    log: Shown = "bars",
 ) -> int:
     """Ask a finished run's study again on models with random weights: its declared claims should fail on them."""
     from emoscope.chapters.controls import say_untrained
@@ -271,14 +273,38 @@ def untrained(
 
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: give at least 1")
-    progress = Log(log)
-    try:
+    with contextlib.closing(Log(log)) as progress:
         table = run_untrained(run, weights, range(seeds), progress)
-    finally:
-        progress.close()
     for sentence in say_untrained(table):
         print(sentence)
     print(f"Table: {(run / 'untrained.parquet').resolve()}. To show it on the page: emoscope report {run}")
+    return 0
+
+
+def oracle(
+    run: Annotated[Path, Parameter(help="a finished run folder, or that of one part of a study")],
+    *,
+    best: Annotated[int, Parameter(help="neurons of every selector, emotion and fold that are asked about")] = 100,
+    sample: Annotated[int, Parameter(help="neurons that are drawn from all of the decoder")] = 200,
+    clips: Annotated[int, Parameter(help="clips of each emotion, at most")] = 100,
+    selectors: Annotated[tuple[str, ...], Parameter(help="whose neurons; all by default")] = (),
+    dry_run: Annotated[bool, Parameter(help="only say how many answers it takes")] = False,
+    log: Shown = "bars",
+) -> int:
+    """Switch off and patch neurons of a finished run one by one, and say which selector foretells what they do."""
+    from emoscope.chapters.oracle import say_oracle
+    from emoscope.experiments.oracle import Wanted, run_oracle, show_plan
+    from emoscope.runs import Log
+
+    wanted = Wanted(best, sample, clips, selectors)
+    if dry_run:
+        show_plan(run, wanted)
+        return 0
+    with contextlib.closing(Log(log)) as progress:
+        study = run_oracle(run, wanted, progress)
+    for sentence in say_oracle(study):
+        print(sentence)
+    print(f"Table: {(run / 'oracle.parquet').resolve()}. To show it on the page: emoscope report {run}")
     return 0
 
 

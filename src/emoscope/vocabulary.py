@@ -83,6 +83,8 @@ NULL: Final = "null"
 DEACTIVATE: Final = "deactivate"
 STEER: Final = "steer"
 RELIANCE: Final = "reliance"
+KEEP: Final = "keep"
+PATCH: Final = "patch"
 """What conditions do; :data:`emoscope.interventions.kinds.KINDS` says how."""
 GAPS: Final[Mapping[str, str]] = {DEACTIVATE: "gap", STEER: "pull_gap"}
 """The measure on which each kind is judged: deactivation lowers it, steering raises it."""

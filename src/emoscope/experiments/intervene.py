@@ -319,7 +319,7 @@ def _ask_in(
 def way_of(part: Work) -> Way:
     """How the rows of a unit stand in batches."""
     kind = KINDS[part.condition["kind"]]
-    return Way(part.path == PADDED, kind.other_batches, kind.by_item)
+    return Way(part.path == PADDED, kind.other_batches, kind.by_item and not kind.patches)
 
 
 def put(way: Way, prepared: Sequence[Prepared], block: Sequence[Row], positions: int, model: AudioLM) -> Batches:

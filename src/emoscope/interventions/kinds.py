@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emoscope.interventions.intervention import POSITIONS, Edit, Floats, Intervention, Numbers, told
-from emoscope.vocabulary import BASELINE, DEACTIVATE, NULL, RELIANCE, STEER
+from emoscope.vocabulary import BASELINE, DEACTIVATE, KEEP, NULL, PATCH, RELIANCE, STEER
 
 
 class HasNeurons(Protocol):
@@ -220,6 +220,8 @@ class Kind:
     by_item: bool = False  # each item is treated by the untouched model's own answer to it
     weighs: bool = False  # a neuron of several emotions' sets counts several times
     other_batches: bool = False  # its rows stand in batches composed otherwise than those of all others
+    keeps: bool = False  # it acts on all neurons of the set's layers but for those of the set
+    patches: bool = False  # each clip's products become those of its partners: the speaker's clips of other emotions
 
     @property
     def idle(self) -> bool:
@@ -243,6 +245,10 @@ def _off(acted: Acted) -> Intervention:
     return deactivate(acted.neurons, acted.positions, to=acted.to, means=acted.means)
 
 
+def _to_means(acted: Acted) -> Intervention:
+    return deactivate(acted.neurons, acted.positions, to="mean", means=acted.means)
+
+
 def _mixed(acted: Acted) -> Intervention:
     shares = acted.shares if acted.shares is not None else dict.fromkeys(acted.sets, 1.0)
     return mix(acted.sets, shares, acted.alpha, acted.positions)
@@ -254,6 +260,8 @@ KINDS: Mapping[str, Kind] = {
     DEACTIVATE: Kind(_off),
     STEER: Kind(_steer),
     RELIANCE: Kind(_off),
+    KEEP: Kind(_to_means, keeps=True),
+    PATCH: Kind(_to_means, by_item=True, patches=True),
     "two-pass": Kind(_steer, asked=False),
     "mix": Kind(_mixed, weighs=True),
     "mix-own": Kind(_mixed, by_item=True, weighs=True),
