@@ -16,7 +16,10 @@ from emoscope.runs.folder import check_unit, part_folders, replacing
 from emoscope.schemas import conform, empty, read_table, stored
 from emoscope.vocabulary import with_roles
 
-EXPORTED = ("items", "sets", "transferred_sets", "conditions", "neurons", "set_activity", "units", "untrained")
+EXPORTED = (
+    "items", "sets", "transferred_sets", "conditions", "neurons", "set_activity", "units", "untrained", "oracle", "oracle_ranks",
+    "oracle_sets", "oracle_areas",
+)  # fmt: skip
 """Tables that are copied, where the run has them."""
 
 

@@ -303,7 +303,7 @@ def show_plan(folder: str | Path, wanted: Wanted) -> None:
     named = len([name for name in known.selectors if not find_selector(name).one_list]) + kinds
     # of random sets all sizes and one of equal activity; of others also alone, less and more a tenth
     sets = len(known.emotions) * (len(sizes_of(source.size)) + 1) * (named + DRAWS)
-    sets += len(known.emotions) * named * (1 + 2 * DRAWS + TENTHS)
+    sets += len(known.emotions) * named * (1 + 2 * DRAWS + min(TENTHS, source.size))
     print(f"{len(known.neurons):,} neurons x {items:,} items x {kinds} (off, patched): {singles * items:,} answers.")
     print(f"{sets:,} sets x {items:,} items: {sets * items:,} answers.")
     seconds = seconds_each(source.run)

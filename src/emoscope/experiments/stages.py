@@ -39,6 +39,7 @@ from emoscope.neurons.selectors import needs_gradients
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import SHOWN, digest, refuse_study, replacing
 from emoscope.runs.shards import named
+from emoscope.schemas import tables
 
 if TYPE_CHECKING:
     from emoscope.corpora import Corpus
@@ -148,8 +149,10 @@ def begin(run: RunFolder, study: Study) -> None:
     """Write down what is run; until the end there is no manifest, and no page of what was run before."""
     with replacing(run / "study.toml") as partial:
         partial.write_text(to_toml(study), encoding="utf-8")
-    # what was found of untrained models holds of a finished run alone: `emoscope untrained` puts it together again
-    _forget(run, "manifest.json", "untrained.parquet")
+    # these hold of a finished run alone: `emoscope untrained` and `emoscope oracle` put them together again
+    _forget(
+        run, "manifest.json", *(tables()[name].file for name in tables() if name.startswith(("untrained", "oracle")))
+    )
     for name in PAGES:
         if (run / name).exists():
             (run / ASIDE).mkdir(parents=True, exist_ok=True)

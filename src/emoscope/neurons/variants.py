@@ -98,7 +98,7 @@ class Cuts:
 
             yield Variant(selector, "keep others", self.size, draw, each(whole, others))
             yield Variant(selector, "a tenth more", self.size, draw, each(whole, more))
-        for tenth in range(TENTHS):
+        for tenth in range(min(TENTHS, self.size)):
 
             def less(_fold: str, _emotion: str, its: np.ndarray, tenth: int = tenth) -> np.ndarray:
                 return np.delete(its, np.array_split(np.arange(len(its)), TENTHS)[tenth])
