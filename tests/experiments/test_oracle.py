@@ -7,16 +7,17 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.oracle_tables import ORACLE, UNTOUCHED
-from emoscope.chapters.oracle import say_oracle, tabulate_oracle
+from emoscope.chapters.oracle import draw_oracle, say_oracle, tabulate_oracle
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import load_inputs
-from emoscope.experiments.oracle import FOLDER, Source, Wanted, chosen_clips, run_oracle, show_plan
+from emoscope.experiments.oracle import FOLDER, TABLES, Source, Wanted, chosen_clips, run_oracle, show_plan
 from emoscope.experiments.products import rest_of_layers
 from emoscope.experiments.study import parse_study
 from emoscope.interventions.kinds import deactivate
 from emoscope.models.registry import load_model
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.variants import RANDOM
+from emoscope.report.theme import to_spec
 from emoscope.runs import RunFolder
 
 STUDY = """
@@ -149,14 +150,17 @@ def test_tables_hold_every_selector_the_oracle_and_random_neurons(study):
     np.testing.assert_allclose(mad["excess"], mad["effect"] - chance["effect"])
     assert tabulate_oracle(part).height == len(areas["selector"].unique())
     assert any("one by one" in sentence for sentence in say_oracle(study))
+    to_spec(draw_oracle(study), validate=True)
 
 
 def test_what_was_asked_is_not_asked_again(run, study, monkeypatch):
-    before = {name: study.parts[0].table(name) for name in ("oracle", "oracle_ranks", "oracle_sets", "oracle_areas")}
+    before = {name: study.parts[0].table(name) for name in TABLES}
+    with monkeypatch.context() as patch:
+        patch.setattr("emoscope.experiments.oracle.stages.load", None)
+        assert all(run_oracle(run.path, WANTED).parts[0].table(name).equals(table) for name, table in before.items())
+    (run / "oracle_sets.parquet").unlink()
     monkeypatch.setattr("emoscope.experiments.intervene._ask", None)
-    again = run_oracle(run.path, WANTED).parts[0]
-    for name, table in before.items():
-        assert again.table(name).equals(table)
+    assert all(run_oracle(run.path, WANTED).parts[0].table(name).equals(table) for name, table in before.items())
 
 
 def test_the_plan_says_how_many_answers_are_asked(run, study, capsys):

@@ -10,7 +10,7 @@ from emoscope.neurons.variants import RANDOM
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import INTERVALS, dots, reach, stacked
 from emoscope.report.theme import Chart, title
-from emoscope.report.wording import name_selector, of_corpus
+from emoscope.report.wording import by_key, name_selector, of_corpus
 from emoscope.wording import estimate_text, listed, number
 
 NAMES = {"oracle": "single neurons off", "oracle-patched": "single neurons patched", RANDOM: "random neurons"}
@@ -71,30 +71,40 @@ def tabulate_oracle(part: Part) -> pl.DataFrame | None:
     sets = part.table("oracle_sets")
     if sets.is_empty():
         return None
-    size, rows = sets["size_wanted"].max(), []
-    assert isinstance(size, int)
-    correlated = {
-        (to, row["selector"]): row
-        for to in ORACLE
-        for row in part.table("oracle_ranks").filter(pl.col("emotion").is_null(), to=to, among="all asked").to_dicts()
-    }
+    size, rows = int(sets["size_wanted"].max()), []  # type: ignore[arg-type]
+    every = part.table("oracle_ranks").filter(pl.col("emotion").is_null(), among="all asked")
+    correlated = by_key(every, "to", "selector")
     for area in areas(part).iter_rows(named=True):
         name = area["selector"]
         own = sets.filter(selector=name, size_wanted=size)
-        off, equal, keep = (first(own, act=act) for act in ("off", "equal activity", "keep"))
-        less = own.filter(act="a tenth less")["excess"].drop_nulls()
+        off, equal, keep, others = (first(own, act=act) for act in ("off", "equal activity", "keep", "keep others"))
+        less = own.filter(act="a tenth less")["excess"].drop_nulls().to_list()
+        ends = [number(end(less), 3, sign=True) for end in (min, max)] if less else []
         rows.append({
             "neurons by": called(name),
-            **{f"rank correlation, {word}": estimate_text(correlated.get((to, name)), "spearman", 2) for to, word in (("zero", "off"), ("partner", "patched"))},
+            "rank correlation, off": estimate_text(correlated.get(("zero", name)), "spearman", 2),
+            "patched": estimate_text(correlated.get(("partner", name)), "spearman", 2),
             "over all sizes (nat)": estimate_text(area, "area", 3),
             f"best {size} off (nat)": estimate_text(off, "effect", 3),
             "of equal activity (nat)": estimate_text(equal, "effect", 3),
             "neurons for it": "–" if equal is None else number(equal["neurons"], 0),
-            "kept alone, beyond others (nat)": estimate_text(keep, "excess", 3),
-            "a tenth less, least and most (nat)": "–" if less.is_empty() else f"{number(less.min(), 3, sign=True)} to {number(less.max(), 3, sign=True)}",  # type: ignore[arg-type]
+            "kept alone: own pairs left (%)": _left(keep),
+            "others kept": _left(others),
+            "a tenth less (nat)": " to ".join(ends) or "–",
             "a tenth more (nat)": estimate_text(first(own, act="a tenth more"), "excess", 3),
         })  # fmt: skip
     return pl.DataFrame(rows)
+
+
+def _left(row: Row | None) -> str:
+    """What own pairs keep of their separation, in %."""
+    if row is None or row["own_share"] is None:
+        return "–"
+    ends = {
+        name: None if row[name] is None else 100 + row[name]
+        for name in ("own_share", "own_share_low", "own_share_high")
+    }
+    return estimate_text(ends, "own_share", sign=False)
 
 
 def say_oracle(study: StudyRuns) -> list[str]:
@@ -141,8 +151,9 @@ QUESTIONS = (
                 "Every selector’s neurons, with 95 % intervals over speakers. Rank correlation: of its scores with what "
                 "each neuron does by itself, switched off or patched with the same speaker’s clips of other emotions, on "
                 "clips of other speakers. Nat: pairwise change, own pairs minus others, of sets: over all sizes; of the "
-                "headline’s size; of as many as write what the headline’s set does; all other neurons of its layers at "
-                "their mean, beyond as many others kept; without each tenth and with a random tenth more, beyond the set.",
+                "headline’s size; of as many as write what the headline’s set does. Kept alone: what own pairs keep where all "
+                "other neurons of the set’s layers are at their mean, and where as many others are kept. A tenth less (least "
+                "and most of the ten) and a random tenth more: beyond the whole set.",
             ),
         ),
         says=say_oracle,

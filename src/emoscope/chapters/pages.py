@@ -136,8 +136,9 @@ def _section(
             said = item.say(_subject(item, study))
             made += [{"kind": "note", "text": text} for text in ([said] if isinstance(said, str) else said or ())]
         elif isinstance(item, Figure):
-            if item.on_page:
-                made.append({"kind": "figure", "name": item.name, **(drawn[item.name] or {})})
+            figure = drawn[item.name] or {}
+            if item.on_page and figure.get("missing") != "":
+                made.append({"kind": "figure", "name": item.name, **figure})
         elif found := filled.get(item.name):
             made.append({"kind": "table", "name": item.name, "folded": item.folded, **found})
         elif item.missing:

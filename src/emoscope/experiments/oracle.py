@@ -38,6 +38,7 @@ from emoscope.experiments.schema import Row, Study
 from emoscope.experiments.study import read_study
 from emoscope.neurons.activity import Activity, scope_parts
 from emoscope.neurons.candidates import Candidates, find_candidates
+from emoscope.neurons.jobs import ALL
 from emoscope.neurons.samples import place_in_draw
 from emoscope.neurons.selectors import SELECTORS, find_selector
 from emoscope.neurons.variants import DRAWS, TENTHS, Variant, sizes_of, variants
@@ -49,6 +50,8 @@ from emoscope.vocabulary import DEACTIVATE, KEEP, PATCH, USED
 
 if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
+
+TABLES = ("oracle", "oracle_ranks", "oracle_sets", "oracle_areas")
 
 FOLDER = "oracle"
 """In the run's folder: a run of its own, with its items, conditions, answers and units."""
@@ -62,7 +65,6 @@ class Wanted:
     sampled: int = 200  # neurons drawn from all of the decoder
     clips: int = 100  # clips of each emotion, at most
     selectors: tuple[str, ...] = ()  # all that emoscope has and those of the study, where none is named
-    patch: bool = True  # whether neurons are also patched
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Source:
     wanted: Wanted
     items: pl.DataFrame  # those that are asked
     sides: bool  # whether the study fixes which clips identify and which test
-    manifest: Mapping[str, object] = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)
 
     @classmethod
     def of(cls, folder: str | Path, wanted: Wanted) -> Source:
@@ -93,6 +95,7 @@ class Source:
         sides = "both" not in items["side"].to_list()
         # of fixed sides those that identify are asked, too: the oracle is a selector
         asked = items.filter(pl.col("evaluated") | (pl.col("side") == "identify"))
+        asked = asked.with_columns(pl.col("fold").fill_null(ALL))
         return cls(run, study, wanted, chosen_clips(asked, wanted.clips, study.seed), sides, manifest)
 
     @cached_property
@@ -121,11 +124,6 @@ class Source:
         scope = self.study.identify.scope
         parts = [part for part in scope_parts(scope) if part != "answer"]
         return "all" if scope == "all" or not parts else "+".join(parts)
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """What is done to single neurons."""
-        return (DEACTIVATE, PATCH) if self.wanted.patch else (DEACTIVATE,)
 
     @property
     def asked(self) -> str:
@@ -165,7 +163,7 @@ COMMON: dict[str, Any] = {
 def single_conditions(source: Source) -> list[Row]:
     """The untouched model, and every neuron by itself under every kind of change."""
     rows: list[Row] = [COMMON | {"condition": UNTOUCHED, "kind": DEACTIVATE, "set": UNTOUCHED, "to": "zero"}]
-    for kind in source.kinds:
+    for kind in TO:
         about = COMMON | {"kind": kind, "to": TO[kind]} | ({"positions": source.positions} if kind == PATCH else {})
         neurons = source.candidates.neurons.tolist()
         rows += [about | {"condition": f"{kind}/{neuron}", "set": str(neuron)} for neuron in neurons]
@@ -194,6 +192,7 @@ class Asking:
     products: Products
     partners: np.ndarray
     own_partners: int  # how many items are patched from clips of their own speaker
+    proofs: tuple[record.Proof, ...]
     conditions: list[Row] = field(default_factory=list)
     units: list[Work] = field(default_factory=list)
 
@@ -204,14 +203,17 @@ class Asking:
         (run / "manifest.json").unlink(missing_ok=True)
         model = stages.load(study.model, log)
         waiting = source.items.with_columns(pl.lit(None, dtype=pl.String).alias("status"))
-        record.prove_model(run, waiting, study.corpus.loudness, model, log)
+        proofs = record.prove_model(run, waiting, study.corpus.loudness, model, log)
         # of fixed sides both are asked
         items = source.items.with_columns(pl.lit("both").alias("side"), evaluated=True)
         run.write_table("items", items)
         rows = items.to_dicts()
         prepare_inputs(run, study, rows, model, log)
         products = measure_products(run, study, rows, source.candidates.neurons, source.positions, model, log)
-        return cls(source, run, model, log, products, *products.partners(items))
+        partners, own = products.partners(items)
+        if own < len(items):
+            log.say(f"{len(items) - own} of {len(items)} items have no speaker with another emotion: patched from all.")
+        return cls(source, run, model, log, products, partners, own, proofs)
 
     def ask(self, rows: Sequence[Row], sets: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> Answers:
         """Ask conditions, or those that are left of them, and read the answers.
@@ -232,7 +234,7 @@ class Asking:
         before = self.model.decoder.fingerprint()
         intervene(self.run, self.source.study, work, acting, self.model, self.log)
         record.prove_weights(before, self.model)
-        self.run.write_json("manifest.json", {"format": FORMAT, "study": msgspec.to_builtins(self.source.study)})
+        self.run.write_json("manifest.json", self.manifest)
         return Answers.of(read_run(self.run.path), self.source.items, self.source.candidates)
 
     def ask_singles(self) -> Answers:
@@ -251,6 +253,14 @@ class Asking:
         return self.ask(
             rows, {cut.name: {fold: cut.sets.get(fold, cut.sets[first]) for fold in self.folds} for cut in cuts}
         )
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was asked of which model, and how many items are patched from clips of their own speaker."""
+        study, wanted = (msgspec.to_builtins(value) for value in (self.source.study, self.source.wanted))
+        about = {"format": FORMAT, "emoscope": __version__, "model": msgspec.to_builtins(self.model.info)}
+        about |= {"study": study, "oracle": wanted, "proofs": self.proofs, "environment": record.environment()}
+        return about | {"patched_from_own_speaker": self.own_partners, "positions": self.source.positions}
 
     @property
     def folds(self) -> list[str]:
@@ -277,28 +287,35 @@ def run_oracle(folder: str | Path, wanted: Wanted | None = None, log: Log | None
         ProofFailed: a check of the model failed.
     """
     source, log = Source.of(folder, wanted or Wanted()), log or Log("quiet")
-    known, write = source.candidates, source.run.write_table
     with locked(source.run.path):
-        asking = Asking.begin(source, log)
-        answers = asking.ask_singles()
-        singles = list(read_singles(answers, known, source.kinds))
-        write("oracle", oracle_table(answers, known, singles, asking.model.info.width))
-        write("oracle_ranks", rank_table(answers, known, singles))
-        one_list = [name for name in known.selectors if find_selector(name).one_list]
-        ranked, info = ranked_neurons(known, singles, one_list), asking.model.info
-        first = source.study.headline.selector if source.study.headline.selector in ranked else next(iter(ranked))
-        cuts = variants(ranked, first, source.size, asking.written, info.width, source.study.seed)
-        answers = asking.ask_sets(cuts)
-        measured = measure_sets(answers, known, cuts, asking.written)
-        write("oracle_sets", set_table(measured, answers.clips.sizes))
-        write("oracle_areas", area_table(measured, answers.clips.sizes))
+        done = source.run.read_json(f"{FOLDER}/manifest.json") or {}
+        if done.get("asked") != source.asked or any(not (source.run / f"{name}.parquet").is_file() for name in TABLES):
+            asking = Asking.begin(source, log)
+            tables = _asked(source, asking)
+            for name, table in zip(TABLES, tables, strict=True):
+                source.run.write_table(name, table)
+            asking.run.write_json("manifest.json", {**asking.manifest, "asked": source.asked})
     return StudyRuns.alone(Part.alone(read_run(source.run.path)))
+
+
+def _asked(source: Source, asking: Asking) -> tuple[pl.DataFrame, ...]:
+    """Ask about single neurons, then about sets cut from ranked ones, and arrange what was found as :data:`TABLES`."""
+    known, info, head = source.candidates, asking.model.info, source.study.headline.selector
+    answers = asking.ask_singles()
+    singles = list(read_singles(answers, known, list(TO)))
+    neurons = oracle_table(answers, known, singles, info.width), rank_table(answers, known, singles)
+    ranked = ranked_neurons(known, singles, [name for name in known.selectors if find_selector(name).one_list])
+    equal = head if head in ranked else next(iter(ranked))
+    cuts = variants(ranked, equal, source.size, asking.written, info.width, source.study.seed)
+    answers = asking.ask_sets(cuts)
+    measured, sizes = measure_sets(answers, known, cuts, asking.written), answers.clips.sizes
+    return *neurons, set_table(measured, sizes), area_table(measured, sizes)
 
 
 def show_plan(folder: str | Path, wanted: Wanted) -> None:
     """Say how many answers the oracle takes, and how long the run's own took."""
     source = Source.of(folder, wanted)
-    known, items, kinds = source.candidates, len(source.items), len(source.kinds)
+    known, items, kinds = source.candidates, len(source.items), len(TO)
     singles = len(known.neurons) * kinds
     named = len([name for name in known.selectors if not find_selector(name).one_list]) + kinds
     # of random sets all sizes and one of equal activity; of others also alone, less and more a tenth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,11 @@ class Products:
     neurons: Numbers  # those of which each item's mean is known; int64 (neuron,), ascending
     items: tuple[int, ...]
     means: Floats  # mean product over the item's positions of the scope; float32 (item, neuron)
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """Item -> its place among the items."""
+        return {item: place for place, item in enumerate(self.items)}
 
     def partners(self, table: pl.DataFrame) -> tuple[Floats, int]:
         """What each item's products are patched with: the mean over the speaker's items of other emotions.
@@ -185,7 +191,7 @@ class MeasuredSets(SetsByFold):
         assert self.products is not None
         assert means is not None
         assert item is not None
-        own = means[self.products.items.index(item)]
+        own = means[self.products.place[item]]
         return kind.act(Acted(self.neurons(condition, fold), condition["positions"], to="mean", means=own))
 
 

@@ -36,7 +36,7 @@ class Figure:
         name: of its files, and its anchor.
         draw: makes an Altair chart; ``None`` where there is nothing to show. It takes what the page is about: a part
             (``pages="run"``) or a study, which for a run holds it alone.
-        missing: why there may be nothing to show, for the page to say.
+        missing: why there may be nothing to show, for the page to say; where empty, nothing is said.
         on_page: whether the page shows it; otherwise its files alone are written.
     """
 
