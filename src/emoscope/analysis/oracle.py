@@ -51,8 +51,15 @@ class Moved:
         """The change of all separations, where each change of the model is the set of one emotion."""
         return PairChange(codes, self.clips.separations(self.change), self.level, self.clips.testable)
 
+    def on(self, kept: np.ndarray) -> Moved:
+        """The same of some of the items, bool (item,)."""
+        clips = self.clips
+        speaker, unit = (np.unique(codes[kept], return_inverse=True)[1] for codes in (clips.speaker, clips.unit))
+        part = Clips(clips.truth[kept], speaker, unit, clips.options)
+        return Moved(part, self.untouched[kept], self.change[:, kept])
+
     def within(self, kept: np.ndarray) -> np.ndarray:
-        """The same own minus other pairs on some of the items, whoever speaks and however few they are.
+        """Own minus other pairs on some of the items, whoever speaks and however few they are.
 
         Args:
             kept: bool (item,).
@@ -60,14 +67,13 @@ class Moved:
         Returns:
             nat, dimensions (change, emotion); NaN where there are no pairs of both kinds.
         """
-        clips = self.clips
+        options = self.clips.options
         if not kept.any():
-            return np.full((len(self.change), clips.options), np.nan)
-        speaker, unit = (np.unique(codes[kept], return_inverse=True)[1] for codes in (clips.speaker, clips.unit))
-        part = Clips(clips.truth[kept], speaker, unit, clips.options)
-        change = part.separations(self.change[:, kept])[:1]
+            return np.full((len(self.change), options), np.nan)
+        part = self.on(kept)
+        change = part.clips.separations(part.change)[:1]
         there = np.isfinite(change[0]).all(axis=0)
-        pairs = PairChange(range(clips.options), change, change[:, 0], there)
+        pairs = PairChange(range(options), change, change[:, 0], there)
         return np.asarray((pairs.under_names(own=True) - pairs.under_names(own=False))[0])
 
 

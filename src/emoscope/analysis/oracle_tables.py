@@ -24,6 +24,9 @@ from emoscope.vocabulary import DEACTIVATE, KEEP, PATCH
 UNTOUCHED = "untouched"
 """The condition that changes nothing: asked in the same batches as the others, so that rounding is the same."""
 
+UNTOUCHED_TESTED = "untouched/tested"
+"""The same on the clips that test alone, which stand in batches of their own where sides are fixed."""
+
 TO: Mapping[str, str] = {DEACTIVATE: "zero", PATCH: "partner"}
 """What is done to single neurons -> to what their products are set."""
 
@@ -68,8 +71,9 @@ class Answers:
 
     def moved(self, conditions: Sequence[str]) -> Moved:
         """What conditions change of the untouched model's answers."""
-        level = self.logp[self.responses.rows[UNTOUCHED]]
-        return Moved(self.clips, level, self.logp[[self.responses.rows[name] for name in conditions]] - level)
+        rows = self.responses.rows
+        level = self.logp[rows[UNTOUCHED_TESTED if UNTOUCHED_TESTED in rows else UNTOUCHED]]
+        return Moved(self.clips, level, self.logp[[rows[name] for name in conditions]] - level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,23 +81,26 @@ class Singles:
     """The true effects of single neurons under one kind of change."""
 
     to: str
-    effect: np.ndarray  # own pairs minus others on all items, nat, (1 + unit, neuron, emotion)
+    effect: np.ndarray  # own pairs minus others on all items that are tested, nat, (1 + unit, neuron, emotion)
+    sizes: np.ndarray  # weight of each unit
     lost: np.ndarray  # on the clips inside each fold, nat, (1 + unit, fold, neuron, emotion)
     found: tuple[
         np.ndarray, ...
-    ]  # of each fold, what is lost on the clips outside it: the oracle's scores, (emotion, neuron)
+    ]  # of each fold, what is lost on clips that may identify: the oracle's scores, (emotion, neuron)
 
 
 def read_singles(answers: Answers, known: Candidates, kinds: Sequence[str]) -> Iterator[Singles]:
     """What each neuron does by itself, by kind of change."""
-    codes = list(answers.codes)
+    codes, tested = list(answers.codes), np.logical_or.reduce(answers.inside)
+    inside = [kept[tested] for kept in answers.inside]
     for kind in kinds:
         moved = answers.moved([f"{kind}/{neuron}" for neuron in known.neurons.tolist()])
-        found = tuple(-moved.within(kept)[:, codes].T for kept in answers.outside)
-        yield Singles(TO[kind], moved.specific()[..., codes], losses(moved, answers.inside)[..., codes], found)
+        found, part = tuple(-moved.within(kept)[:, codes].T for kept in answers.outside), moved.on(tested)
+        lost = losses(part, inside)[..., codes]
+        yield Singles(TO[kind], part.specific()[..., codes], part.clips.sizes, lost, found)
 
 
-def oracle_table(answers: Answers, known: Candidates, singles: Sequence[Singles], width: int) -> pl.DataFrame:
+def oracle_table(known: Candidates, singles: Sequence[Singles], width: int) -> pl.DataFrame:
     """Table ``oracle``: a row for every neuron, emotion and kind of change."""
     rows, sampled = list[Row](), set(known.sampled.tolist())
     chosen: dict[tuple[int, str], dict[str, None]] = {}
@@ -107,11 +114,11 @@ def oracle_table(answers: Answers, known: Candidates, singles: Sequence[Singles]
             for code, emotion in enumerate(known.emotions):
                 about = {"neuron": neuron, "layer": layer, "index": index, "emotion": emotion, "to": one.to}
                 about |= {"sampled": neuron in sampled, "chosen_by": [*chosen.get((neuron, emotion), ())]}
-                rows.append(about | Estimate(one.effect[:, place, code], answers.clips.sizes).named("effect"))
+                rows.append(about | Estimate(one.effect[:, place, code], one.sizes).named("effect"))
     return as_table("oracle", rows)
 
 
-def rank_table(answers: Answers, known: Candidates, singles: Sequence[Singles]) -> pl.DataFrame:
+def rank_table(known: Candidates, singles: Sequence[Singles]) -> pl.DataFrame:
     """Table ``oracle_ranks``: how well every selector's scores, and the oracle's own, foretell what is lost."""
     rows = list[Row]()
     at_random = np.flatnonzero(np.isin(known.neurons, known.sampled))
@@ -125,7 +132,10 @@ def rank_table(answers: Answers, known: Candidates, singles: Sequence[Singles]) 
                 about: Row = {"selector": name, "to": one.to, "among": which}
                 about |= {"neurons": float(np.mean([len(each) for each in places]))}
                 for emotion, values in (*zip(known.emotions, found.T, strict=True), (None, found.mean(axis=1))):
-                    rows.append(about | {"emotion": emotion} | Estimate(values, answers.clips.sizes).named("spearman"))
+                    ends = Estimate(values, one.sizes).named("spearman")
+                    # no correlation lies beyond
+                    ends = {end: None if value is None else min(1.0, max(-1.0, value)) for end, value in ends.items()}
+                    rows.append(about | {"emotion": emotion} | ends)
     return as_table("oracle_ranks", rows)
 
 

@@ -18,6 +18,7 @@ from emoscope.analysis.load import read_run
 from emoscope.analysis.oracle_tables import (
     TO,
     UNTOUCHED,
+    UNTOUCHED_TESTED,
     Answers,
     area_table,
     conditions_of,
@@ -159,10 +160,12 @@ COMMON: dict[str, Any] = {
 }
 """What all conditions here say."""
 
+NOTHING = COMMON | {"condition": UNTOUCHED, "kind": DEACTIVATE, "set": UNTOUCHED, "to": "zero"}
+
 
 def single_conditions(source: Source) -> list[Row]:
     """The untouched model, and every neuron by itself under every kind of change."""
-    rows: list[Row] = [COMMON | {"condition": UNTOUCHED, "kind": DEACTIVATE, "set": UNTOUCHED, "to": "zero"}]
+    rows: list[Row] = [NOTHING]
     for kind in TO:
         about = COMMON | {"kind": kind, "to": TO[kind]} | ({"positions": source.positions} if kind == PATCH else {})
         neurons = source.candidates.neurons.tolist()
@@ -215,17 +218,18 @@ class Asking:
             log.say(f"{len(items) - own} of {len(items)} items have no speaker with another emotion: patched from all.")
         return cls(source, run, model, log, products, partners, own, proofs)
 
-    def ask(self, rows: Sequence[Row], sets: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> Answers:
+    def ask(
+        self, rows: Sequence[Row], sets: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], items: pl.DataFrame
+    ) -> Answers:
         """Ask conditions, or those that are left of them, and read the answers.
 
         Args:
             sets: set -> fold -> emotion -> its neurons.
         """
         table = as_table("conditions", rows)
-        chosen = {(name, fold): by_fold[fold] for name, by_fold in sets.items() for fold in self.folds}
+        chosen = {(name, fold): own for name, by_fold in sets.items() for fold, own in by_fold.items()}
         means = Activity.open(self.source.run / "activity.zarr").mean_product().astype("float32").ravel()
         acting = MeasuredSets(chosen, self.model.info, means, products=self.products, partners=self.partners)
-        items = self.run.read_table("items")
         work = plan_work(self.source.study, items, table, acting, self.model)
         self.conditions += rows
         self.units += work
@@ -240,19 +244,22 @@ class Asking:
     def ask_singles(self) -> Answers:
         """Ask about every neuron by itself."""
         alone = {str(n): {"": np.array([n])} for n in self.source.candidates.neurons.tolist()}
-        every = {UNTOUCHED: {"": np.arange(0)}, **alone}
+        every, items = {UNTOUCHED: {"": np.arange(0)}, **alone}, self.run.read_table("items")
+        folds = items["fold"].unique().to_list()
         return self.ask(
-            single_conditions(self.source), {name: dict.fromkeys(self.folds, of) for name, of in every.items()}
+            single_conditions(self.source), {name: dict.fromkeys(folds, of) for name, of in every.items()}, items
         )
 
     def ask_sets(self, cuts: Sequence[Variant]) -> Answers:
-        """Ask about sets of several neurons."""
-        rows = set_conditions(cuts, self.source.candidates.emotions)
-        # items that only identify are in no fold
-        first = self.source.candidates.folds[0]
-        return self.ask(
-            rows, {cut.name: {fold: cut.sets.get(fold, cut.sets[first]) for fold in self.folds} for cut in cuts}
-        )
+        """Ask about sets of several neurons, on the clips that test."""
+        rows, sets = set_conditions(cuts, self.source.candidates.emotions), {cut.name: cut.sets for cut in cuts}
+        tests = self.source.items.filter(pl.col("side") != "identify")["item"].to_list()
+        items = self.run.read_table("items").filter(pl.col("item").is_in(tests))
+        if self.source.sides:
+            rows = [NOTHING | {"condition": UNTOUCHED_TESTED}, *rows]
+            nothing = {"": np.arange(0)}
+            sets[UNTOUCHED] = dict.fromkeys(self.source.candidates.folds, nothing)
+        return self.ask(rows, sets, items)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -261,11 +268,6 @@ class Asking:
         about = {"format": FORMAT, "emoscope": __version__, "model": msgspec.to_builtins(self.model.info)}
         about |= {"study": study, "oracle": wanted, "proofs": self.proofs, "environment": record.environment()}
         return about | {"patched_from_own_speaker": self.own_partners, "positions": self.source.positions}
-
-    @property
-    def folds(self) -> list[str]:
-        """The folds of the items."""
-        return self.source.items["fold"].unique().to_list()
 
     @cached_property
     def written(self) -> np.ndarray:
@@ -303,7 +305,7 @@ def _asked(source: Source, asking: Asking) -> tuple[pl.DataFrame, ...]:
     known, info, head = source.candidates, asking.model.info, source.study.headline.selector
     answers = asking.ask_singles()
     singles = list(read_singles(answers, known, list(TO)))
-    neurons = oracle_table(answers, known, singles, info.width), rank_table(answers, known, singles)
+    neurons = oracle_table(known, singles, info.width), rank_table(known, singles)
     ranked = ranked_neurons(known, singles, [name for name in known.selectors if find_selector(name).one_list])
     equal = head if head in ranked else next(iter(ranked))
     cuts = variants(ranked, equal, source.size, asking.written, info.width, source.study.seed)
