@@ -103,6 +103,9 @@ def test_sets_are_beyond_what_they_are_compared_with():
     assert keep["excess"] == pytest.approx(keep["effect"] - effect("mad", "keep others")["effect"])
     # of a decoder in which all write alike, four of forty write a tenth
     assert off["activity"] == pytest.approx(10)
+    drawn = [cut for cut in cuts if (cut.selector, cut.act, cut.size) == ("random", "off", 4)]
+    each = [answers.moved(conditions_of(cut, EMOTIONS)).specific()[0].diagonal().mean() for cut in drawn]
+    assert effect("random", "off")["effect"] == pytest.approx(np.mean(each))
     # random draws are one row, tenths a row each
     assert table.filter(selector="random", act="off", size_wanted=4).height == 1
     assert table.filter(selector="mad", act="a tenth less").height == 4

@@ -11,7 +11,6 @@ from emoscope.chapters.oracle import draw_oracle, say_oracle, tabulate_oracle
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import load_inputs
 from emoscope.experiments.oracle import FOLDER, TABLES, Source, Wanted, chosen_clips, run_oracle, show_plan
-from emoscope.experiments.products import rest_of_layers
 from emoscope.experiments.study import parse_study
 from emoscope.interventions.kinds import deactivate
 from emoscope.models.registry import load_model
@@ -128,7 +127,8 @@ def test_a_set_that_is_kept_leaves_the_rest_of_its_layers_at_their_mean(run, stu
 
     def alone(item):
         best = known.best["cas", item["fold"]][known.emotions.index("anger")][:size]
-        return deactivate(rest_of_layers(best, 512), to="mean", means=means)
+        rest = [n for n in range(4 * 512) if n not in best.tolist() and n // 512 in (best // 512).tolist()]
+        return deactivate(rest, to="mean", means=means)
 
     np.testing.assert_allclose(answers[f"keep/anger/cas:keep:{size}"], by_hand(run, alone), atol=1e-4)
 
