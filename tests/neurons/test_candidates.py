@@ -59,3 +59,9 @@ def test_the_pool_of_a_fold_was_chosen_without_its_clips(known):
         )
     assert any(len(known.pool(fold)) < len(known.neurons) for fold in known.folds)
     assert len(set(known.sampled.tolist())) == 15
+
+
+def test_without_names_it_is_every_selector_whose_statistics_the_store_holds(activity, monkeypatch):
+    monkeypatch.setattr("emoscope.neurons.candidates.SELECTORS", {"mad": None})
+    found = find_candidates(activity, make_items(), with_spec(), (), best=2, sampled=0)
+    assert found.selectors == ("mad", *dict.fromkeys(name for name in with_spec().selectors if name != "mad"))

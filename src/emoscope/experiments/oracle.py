@@ -41,7 +41,7 @@ from emoscope.neurons.activity import Activity, scope_parts
 from emoscope.neurons.candidates import Candidates, find_candidates
 from emoscope.neurons.jobs import ALL
 from emoscope.neurons.samples import place_in_draw
-from emoscope.neurons.selectors import SELECTORS, find_selector
+from emoscope.neurons.selectors import find_selector
 from emoscope.neurons.variants import DRAWS, TENTHS, Variant, sizes_of, variants
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import FORMAT, digest, refuse_study
@@ -65,7 +65,7 @@ class Wanted:
     best: int = 100  # neurons of every selector, emotion and fold
     sampled: int = 200  # neurons drawn from all of the decoder
     clips: int = 100  # clips of each emotion, at most
-    selectors: tuple[str, ...] = ()  # all that emoscope has and those of the study, where none is named
+    selectors: tuple[str, ...] = ()  # emoscope's and the study's, where none is named
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,6 @@ class Source:
         return cls(run, study, wanted, chosen_clips(asked, wanted.clips, study.seed), sides, manifest)
 
     @cached_property
-    def selectors(self) -> tuple[str, ...]:
-        """Which selectors rank neurons."""
-        return self.wanted.selectors or tuple(dict.fromkeys([*SELECTORS, *self.study.identify.selectors]))
-
-    @cached_property
     def size(self) -> int:
         """How many neurons the headline's sets hold."""
         assert self.study.headline.budget is not None
@@ -117,7 +112,7 @@ class Source:
         items = self.run.read_table("items").filter(pl.col("status") == USED)
         spec = set_spec(self.study, options_of(items), 0)
         best = max(self.wanted.best, self.size)
-        return find_candidates(activity, items, spec, self.selectors, best, self.wanted.sampled)
+        return find_candidates(activity, items, spec, self.wanted.selectors, best, self.wanted.sampled)
 
     @property
     def positions(self) -> str:
@@ -130,7 +125,7 @@ class Source:
     def asked(self) -> str:
         """Hash of all that decides what is found."""
         clips = self.items.select("item", "clip").rows()
-        known = [__version__, self.manifest["candidates"], self.manifest["model"], clips, self.selectors]
+        known = [__version__, self.manifest["candidates"], self.manifest["model"], clips]
         return digest([msgspec.to_builtins(self.study), msgspec.to_builtins(self.wanted), known])
 
 

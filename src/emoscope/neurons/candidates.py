@@ -13,7 +13,7 @@ from emoscope.neurons.controls import random_neurons, seeded_generator
 from emoscope.neurons.jobs import ALL, SetSpec
 from emoscope.neurons.ranking import DECIMALS, Job, SelectionPlan, rank_streaming, tie_order
 from emoscope.neurons.samples import draw_samples
-from emoscope.neurons.selectors import find_selector
+from emoscope.neurons.selectors import SELECTORS, find_selector
 
 Key = tuple[str, str]  # selector, fold
 
@@ -46,7 +46,8 @@ def find_candidates(
 
     Args:
         items: those that were used, as :func:`~emoscope.neurons.selection.find_sets` takes them.
-        spec: which clips identify, in which scope; its selectors, budgets and controls play no part.
+        spec: which clips identify, in which scope; its budgets and controls play no part.
+        selectors: where none is named, emoscope's and the study's, as far as the store holds what they read.
         best: how many neurons of each selector, emotion and fold.
         sampled: how many neurons are drawn from all of the decoder, whatever selectors say of them.
 
@@ -57,6 +58,7 @@ def find_candidates(
     samples = [sample for sample in draw_samples(items, spec)[0] if sample.fold != ALL]
     emotions, folds = samples[0].emotions, tuple(sample.fold for sample in samples)
     plan = SelectionPlan(activity, [sample.selection(emotions) for sample in samples], spec.scope_name, spec.floor)
+    selectors = selectors or [name for name in dict.fromkeys([*SELECTORS, *spec.selectors]) if readable(plan, name)]
     jobs = [Job(fold, name, min(best, activity.neurons)) for fold in folds for name in selectors]
     lists = {
         (job.selector, str(job.key)): found.take(job.size)
@@ -74,6 +76,15 @@ def find_candidates(
         for key, found in lists.items()
     }
     return Candidates(emotions, folds, tuple(selectors), neurons, drawn, scores, ranked)
+
+
+def readable(plan: SelectionPlan, selector: str) -> bool:
+    """Whether the store holds what a selector reads beside rates and activations, which all stores hold."""
+    more = {*find_selector(selector).needs} - {"bar", "variance"}
+    try:
+        return not more or bool(next(plan.statistics(dict.fromkeys(more, (0,)))))
+    except ValueError:
+        return False
 
 
 def score_neurons(
