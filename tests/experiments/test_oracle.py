@@ -172,10 +172,17 @@ def test_the_plan_says_how_many_answers_are_asked(run, study, capsys):
     assert singles + sets + 15 == units["items"].sum()
 
 
-def test_clips_are_spread_over_speakers_and_a_run_that_is_not_finished_is_refused(tmp_path):
-    clips = [(f"{who}{n}", who) for who, count in (("a", 5), ("b", 2), ("c", 2)) for n in range(count)]
-    items = pl.DataFrame({"item": range(9), "clip": [c for c, _ in clips], "speaker": [w for _, w in clips]})
-    items = items.with_columns(truth=pl.lit("fear"), side=pl.lit("both"))
-    assert chosen_clips(items, 5, 0)["speaker"].value_counts().sort("speaker")["count"].sort().to_list() == [1, 2, 2]
+def test_clips_are_spread_over_the_same_speakers_and_a_run_that_is_not_finished_is_refused(tmp_path):
+    counts = (("a", 5), ("b", 2), ("c", 2), ("d", 3))
+    clips = [
+        (f"{who}{n}-{truth}", who, truth) for truth in ("fear", "anger") for who, count in counts for n in range(count)
+    ]
+    names = dict(zip(("clip", "speaker", "truth"), zip(*clips, strict=True), strict=True))
+    items = pl.DataFrame({"item": range(len(clips)), **names, "side": ["both"] * len(clips)})
+    found = chosen_clips(items, 6, 0).group_by("truth", "speaker").len()
+    assert sorted(found.filter(truth="fear")["len"]) == sorted(found.filter(truth="anger")["len"]) == [1, 1, 2, 2]
+    few = chosen_clips(items, 2, 0)
+    assert len(set(few["speaker"])) == 2
+    assert set(few.filter(truth="fear")["speaker"]) == set(few.filter(truth="anger")["speaker"])
     with pytest.raises(ValueError, match="is no finished run with sets"):
         run_oracle(RunFolder(tmp_path / "new", create=True).path)

@@ -130,19 +130,23 @@ class Source:
 
 
 def chosen_clips(items: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
-    """The items of so many clips of each emotion (and side), spread over its speakers as evenly as can be.
+    """The items of so many clips of each emotion (and side), of the same speakers for all, as evenly as can be.
 
     Example:
-        >>> items = pl.DataFrame({"item": [0, 1, 2], "clip": ["a", "b", "c"], "speaker": ["s", "s", "t"],
-        ...     "truth": ["fear"] * 3, "side": ["both"] * 3})
-        >>> len(set(chosen_clips(items, 2, 0)["speaker"]))
-        2
+        >>> items = pl.DataFrame({"item": range(4), "clip": list("abcd"), "speaker": list("stts"), "side": ["both"] * 4,
+        ...     "truth": ["fear", "fear", "anger", "anger"]})
+        >>> len(set(chosen_clips(items, 1, 0)["speaker"]))
+        1
     """
     clips = items.unique("clip", keep="first", maintain_order=True).select("clip", "speaker", "truth", "side")
-    place = [place_in_draw(seed, clip)[0] for clip in clips["clip"]]
-    ordered = clips.with_columns(place=pl.Series(place, dtype=pl.String)).sort("place")
-    ordered = ordered.with_columns(turn=pl.int_range(pl.len()).over("speaker", "truth", "side"))
-    kept = ordered.sort("turn", "place").group_by("truth", "side", maintain_order=True).head(most)
+    clips = clips.with_columns(who=pl.coalesce("speaker", "clip"))
+    places = {
+        f"{name}_place": pl.Series([place_in_draw(seed, each)[0] for each in clips[name]], dtype=pl.String)
+        for name in ("clip", "who")
+    }
+    ordered = clips.with_columns(**places).sort("clip_place")
+    ordered = ordered.with_columns(turn=pl.int_range(pl.len()).over("who", "truth", "side"))
+    kept = ordered.sort("turn", "who_place", "clip_place").group_by("truth", "side", maintain_order=True).head(most)
     return items.filter(pl.col("clip").is_in(kept["clip"].to_list()))
 
 
@@ -319,12 +323,13 @@ def show_plan(folder: str | Path, wanted: Wanted) -> None:
     sets = len(known.emotions) * (len(sizes_of(source.size)) + 1) * (named + DRAWS)
     sets += len(known.emotions) * named * (1 + 2 * DRAWS + min(TENTHS, source.size))
     print(f"{len(known.neurons):,} neurons x {items:,} items x {kinds} (off, patched): {singles * items:,} answers.")
-    print(f"{sets:,} sets x {items:,} items: {sets * items:,} answers.")
+    tests = source.items.filter(pl.col("side") != "identify").height
+    print(f"{sets:,} sets x {tests:,} items: {sets * tests:,} answers.")
     seconds = seconds_each(source.run)
     if seconds is None:
         print("How long an answer takes is not known: the run has no log.")
     else:
-        whole = (singles + sets) * items * seconds
+        whole = (singles * items + sets * tests) * seconds
         print(f"At {seconds:.3g} s an answer, as in the run under interventions: {whole / 3600:.2g} hours.")
 
 
