@@ -16,7 +16,7 @@ from emoscope.chapters.pages import figures
 from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import Picture
 from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recoloured, title_of, to_png, to_spec, to_svg
-from emoscope.schemas import schema
+from emoscope.schemas import as_table, schema
 from tests.helpers.planted import SEVEN, THREE, write_run
 
 
@@ -27,12 +27,25 @@ def drawing(figure):
 
 FIGURES = {one.name: drawing(one) for one in figures("run")}
 
-UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha")
+UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha|rank correlation")
+
+
+def oracle_tables():
+    """What a further command makes."""
+    names = ("mad", "oracle", "random")
+    ranks = [{"selector": name, "to": "zero", "among": "all asked", **ends("spearman", 0.2)} for name in names[:2]]
+    areas = [{"selector": name, **ends("area", -0.2)} for name in names]
+    return {"oracle_ranks": as_table("oracle_ranks", ranks), "oracle_areas": as_table("oracle_areas", areas)}
+
+
+def ends(name, value):
+    return {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}
 
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    return compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), SEVEN, 6, 2)))
+    part = compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), SEVEN, 6, 2)))
+    return part.changed(**oracle_tables())
 
 
 @pytest.fixture(scope="module")

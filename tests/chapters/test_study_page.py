@@ -84,7 +84,7 @@ def test_every_chapter_is_there_with_its_figures_or_why_not(page):
     sections = [one for one in SECTIONS if one.id not in ("words",)]  # those of which a study's page shows something
     for place, section in enumerate(sections, 1):
         assert f"{place} {section.title}" in parsed.text
-    for one in figures("study"):
+    for one in (one for one in figures("study") if one.missing):
         assert (f"figure-{one.name}" in parsed.ids) != (f"Not in this study: {one.missing}." in parsed.text), one.name
     for name in ("transfer", "agreement", "dissociation", "side_effects", "grounding", "selectivity"):
         assert f"figure-{name}" in parsed.ids
