@@ -27,7 +27,9 @@ def drawing(figure):
 
 FIGURES = {one.name: drawing(one) for one in figures("run")}
 
-UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha|rank correlation")
+UNIT = re.compile(
+    r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha|rank correlation"
+)
 
 
 def oracle_tables():
