@@ -60,7 +60,7 @@ def draw_oracle(study: StudyRuns) -> Chart | None:
         title(
             "Which scores foretell what a neuron does",
             f"{INTERVALS} Circle: a selector; square: the true effect of single neurons on other speakers’ clips, as a "
-            "selector: the ceiling; diamond: random neurons. Left: further right is better. Right: switched off "
+            "selector: the mark to reach; diamond: random neurons. Left: further right is better. Right: switched off "
             "together, at sizes from a sixteenth of the headline’s sets up; further left takes more.",
         ),
     )
