@@ -165,7 +165,7 @@ def test_every_line_of_the_json_log_is_an_event_with_its_time(
 ) -> None:
     events = [json.loads(line) for line in demo[1].stdout.splitlines()]
     stages = [event["stage"] for event in events if event["event"] == "stage"]
-    assert stages[:4] == ["reading files", "loading model", "listening", "intervening"]
+    assert stages[:5] == ["reading files", "loading model", "listening", "attributing", "intervening"]
     assert stages[-1] == "writing tables and report"
     assert events[-1]["event"] == "done"
     assert [event["t"] for event in events] == sorted(event["t"] for event in events)

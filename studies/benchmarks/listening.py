@@ -7,8 +7,8 @@
 The rows are clips of the embedded corpus, encoded once, in the batches of a study. In each round every contestant runs
 over all of them: the decoder without its output head, on padded batches (plain) and on rows in one line (line); letters
 without statistics (asked) and statistics without letters (observed), in one line; both, which also feeds answers back,
-in one line as a study does (heard), and padded, batch by batch (heard padded). Ratios are medians over rounds of ratios
-within a round.
+in one line as a study does (heard), and padded, batch by batch (heard padded); and the gradients that selectors by
+attribution need, of all options (attributed). Ratios are medians over rounds of ratios within a round.
 """
 
 from __future__ import annotations
@@ -152,8 +152,15 @@ def main() -> None:
                 model.read_prompt(batch)
         return [statistics.block()]
 
+    def attributed() -> None:
+        with torch.inference_mode(False):
+            for group in groups:
+                rows = [prepared[row] for row in group]
+                model.attribute(rows, [row.letters for row in rows])
+
+    model.packs = True
     contestants: dict[str, Callable[[], object]] = {"plain": lambda: plain(padded), "line": lambda: plain(in_line)}
-    contestants |= {"asked": asked, "observed": observed, "heard": heard}
+    contestants |= {"asked": asked, "observed": observed, "heard": heard, "attributed": attributed}
     contestants |= {name: (lambda kind=kind: heard_padded(kind)) for name, kind in kinds.items()}
     with torch.inference_mode():
         seconds = timed(contestants, given.rounds)

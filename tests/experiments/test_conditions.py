@@ -54,11 +54,11 @@ def of(conditions, name):
     return conditions.row(by_predicate=pl.col("condition") == name, named=True)
 
 
-def test_the_demo_plans_its_481_conditions() -> None:
+def test_the_demo_plans_its_490_conditions() -> None:
     demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
     conditions = plan_conditions(demo, planned(demo, ("anger", "fear", "neutral")), 4)
-    assert conditions.height == 481
-    assert conditions["condition"].n_unique() == 481
+    assert conditions.height == 490
+    assert conditions["condition"].n_unique() == 490
     headline = conditions.filter(pl.col("headline"))
     assert headline["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
     assert headline["to"].to_list() == ["zero"] * 3 + [None] * 3

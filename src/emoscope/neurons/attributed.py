@@ -55,8 +55,8 @@ def save(
         # by layers first, as they are read
         tensors[kind] = np.ascontiguousarray(np.moveaxis(small, -2, 0))
         tensors[f"{kind}_scale"] = np.ascontiguousarray(np.moveaxis(scale, -1, 0))
-    about = {"items": [int(item) for item in items], "options": list(options), "scope": scope}
-    save_file(tensors, path, metadata={"about": json.dumps(about), "unit": unit})
+    about = {"items": [int(item) for item in items], "options": list(options), "scope": scope, "unit": unit}
+    save_file(tensors, path, metadata={"about": json.dumps(about)})  # one entry: several are written in any order
 
 
 def unit_of(path: Path) -> str | None:
@@ -65,7 +65,8 @@ def unit_of(path: Path) -> str | None:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return (file.metadata() or {}).get("unit")
+            found: str = json.loads(file.metadata()["about"])["unit"]
+            return found
     except (FileNotFoundError, SafetensorError):
         return None
 

@@ -35,10 +35,11 @@ def name_selector(selector: str | None) -> str:
     """A selector's name as readers know it.
 
     Example:
-        >>> name_selector("cas"), name_selector("mad-z")
-        ('CAS', 'MAD-Z')
+        >>> name_selector("cas"), name_selector("mad-z"), name_selector("attribution-contrast")
+        ('CAS', 'MAD-Z', 'attribution-contrast')
     """
-    return (selector or "?").upper()
+    name = selector or "?"
+    return name if name.startswith("attribution") else name.upper()
 
 
 def blind_text(blind: Blind | None, measure: str = "excess_gap") -> str:
