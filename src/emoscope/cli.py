@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
 from emoscope.commands import (
+    benchmark_app,
     compare,
     judge,
     model_app,
@@ -37,7 +38,7 @@ app = App(
 )
 study_app = App(name="study", help="Write study files.")
 corpus_app = App(name="corpus", help="Look at corpora.")
-for sub in (study_app, corpus_app, model_app):
+for sub in (study_app, corpus_app, model_app, benchmark_app):
     app.command(sub)
 app.command(compare)
 app.command(judge)

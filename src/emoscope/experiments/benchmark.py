@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from emoscope.testing.planted import Planted
 
 CORPUS = "polish"
-TRAINING = 0.6  # share of the clips of each speaker and emotion on which directions are found; the others are listened to
+TRAINING = (
+    0.6  # share of the clips of each speaker and emotion on which directions are found; the others are listened to
+)
 SCOPES = ("all", "audio", "text")  # positions that count, one at a time
 HEARS = 0.25  # by how much a model must beat chance
 LEFT = 1 / 3  # of that, what may be left where causal neurons and those on which it depends are off
@@ -171,10 +173,10 @@ def measure(planted: Planted, voices: Voices) -> tuple[Row, pl.DataFrame]:
     ]
     effects = {}
     for kind in KINDS:
-        for code in range(len(voices.emotions)):
-            own = [each for each in neurons if each.kind == kind and each.emotion in (code, None)]
-            if own:
-                effects[kind, code] = _effect(voices, whole, off(own), code)
+        for whose in {each.emotion for each in neurons if each.kind == kind}:
+            answers = off([each for each in neurons if each.kind == kind and each.emotion == whose])
+            for code in range(len(voices.emotions)) if whose is None else [whose]:
+                effects[kind, code] = _effect(voices, whole, answers, code)
     causal = [effect for (kind, _), (effect, _) in effects.items() if KINDS[kind][0] == CAUSAL]
     rows = []
     for each in neurons:
@@ -231,7 +233,9 @@ def rank(
     Returns:
         a row a selector, scope, emotion and neuron that is written, or among the best ``WIDE`` of all; and how many clips.
     """
-    right = [np.flatnonzero((answers.argmax(1) == voices.truth) & (voices.truth == c)) for c in range(len(voices.emotions))]
+    right = [
+        np.flatnonzero((answers.argmax(1) == voices.truth) & (voices.truth == c)) for c in range(len(voices.emotions))
+    ]
     count = min(map(len, right))
     items = np.concatenate([own[:count] for own in right])
     written = planted.flat(planted.neurons)
@@ -253,7 +257,9 @@ def rank(
                 kept = np.union1d(written, np.flatnonzero(place < wide))
                 columns = {"neuron": kept, "score": scores[code, kept], "rank": place[kept]}
                 about = {"selector": name, "scope": scope, "emotion": emotion}
-                tables.append(pl.DataFrame(columns).with_columns(**{key: pl.lit(value) for key, value in about.items()}))
+                tables.append(
+                    pl.DataFrame(columns).with_columns(**{key: pl.lit(value) for key, value in about.items()})
+                )
     return pl.concat(tables), count
 
 
@@ -287,7 +293,9 @@ def score(place: Path, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
             "layer": float(where.is_in((causes["neuron"] // width).unique().to_list()).mean() or 0.0),
             "layer_chance": (causes["neuron"] // width).n_unique() / card["layers"],
         })  # fmt: skip
-        for (kind, whose), part in known.group_by("kind", pl.col("whose").eq_missing(pl.lit(emotion)), maintain_order=True):
+        for (kind, whose), part in known.group_by(
+            "kind", pl.col("whose").eq_missing(pl.lit(emotion)), maintain_order=True
+        ):
             taken = part.filter(pl.col("neuron").is_in(first["neuron"].to_list())).height
             chosen.append(about | {"kind": kind, "own": whose, "chosen": taken, "of": part.height, "budget": budget})
     return pl.DataFrame(scores), pl.DataFrame(chosen)
@@ -309,7 +317,9 @@ def average_precision(scores: np.ndarray, wanted: np.ndarray) -> float:
 def summary(scores: pl.DataFrame) -> pl.DataFrame:
     """For each selector and scope: means over models, with 95 % intervals of the average precision over models."""
     means = scores.group_by("selector", "scope", "seed", maintain_order=True).agg(
-        pl.col("average_precision", "chance", "precision", "depends", "in_wide", "native_in_wide", "layer", "layer_chance").mean()
+        pl.col(
+            "average_precision", "chance", "precision", "depends", "in_wide", "native_in_wide", "layer", "layer_chance"
+        ).mean()
     )
     half = 1.96 * pl.col("average_precision").std() / pl.len().sqrt()
     found = means.group_by("selector", "scope", maintain_order=True).agg(
@@ -325,3 +335,52 @@ def failures(out: Path, seeds: Iterable[int]) -> Iterator[tuple[int, Mapping[str
         card = json.loads((out / f"seed-{seed:03}" / "card.json").read_text(encoding="utf-8"))
         if card["failed"] or not card["clips"]:
             yield seed, {"failed": card["failed"], **card["recalls"]}
+
+
+def print_benchmark(out: Path, seeds: Iterable[int], scores: pl.DataFrame, chosen: pl.DataFrame) -> None:
+    """Print what was found, and write the chart ``kinds.png`` and the table ``summary.csv``."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    seeds, console = list(seeds), Console()
+    for seed, found in failures(out, seeds):
+        console.print(f"Seed {seed} is left out: {found}.", highlight=False, soft_wrap=True)
+    if scores.is_empty():
+        return
+    found = summary(scores)
+    found.write_csv(out / "summary.csv")
+    heads = (
+        "average precision",
+        "95 % interval",
+        "chance",
+        "precision at budget",
+        "among the best 5 %",
+        "in its layers (chance)",
+    )
+    table = Table("selector", "positions", *heads, title=f"{found['models'].max()} models", box=box.SIMPLE_HEAD)
+    for row in found.sort("scope", "average_precision", descending=[False, True]).iter_rows(named=True):
+        shown = [f"{row[name]:.2f}" for name in ("average_precision", "chance", "precision", "in_wide")]
+        between = f"{row['low']:.2f} to {row['high']:.2f}" if row["models"] > 1 else ""
+        layers = f"{row['layer']:.2f} ({row['layer_chance']:.2f})"
+        table.add_row(row["selector"], row["scope"], shown[0], between, *shown[1:], layers)
+    console.print(table)
+    draw(chosen, out / "kinds.png")
+    console.print(f"Tables and chart: {out.resolve()}", highlight=False, soft_wrap=True)
+
+
+def draw(chosen: pl.DataFrame, path: Path) -> None:
+    """Draw which kinds of written neurons each selector takes first: the share of each that is within the budget."""
+    from emoscope.report.plots import heat
+    from emoscope.report.theme import title, titled, to_png
+    from emoscope.testing.planted import KINDS
+
+    own = chosen.filter(scope=SCOPES[0]).filter(pl.col("own") | pl.col("kind").is_in(["loudness", "letter"]))
+    shares = own.group_by("selector", "kind", maintain_order=True).agg(
+        value=100 * pl.col("chosen").sum() / pl.col("of").sum()
+    )
+    kinds = [kind for kind in KINDS if kind in shares["kind"].to_list()]
+    cells = shares.rename({"kind": "column", "selector": "row"})
+    read = "Share of the neurons of each kind that stand among as many first written ones as the emotion has causes."
+    chart = heat(cells, shares["selector"].unique(maintain_order=True).to_list(), kinds, "kind", "selector", "taken, %")
+    path.write_bytes(to_png(titled(chart, title("Which written neurons a selector takes", read))))

@@ -23,9 +23,9 @@ ERASED = 12
 """Dimensions of the first layer's output, through which the answer hears, that are taken from what was there before."""
 
 COLUMNS = 64  # added to every layer; those that are not written stay zero
-AT_ONCE = 64  # rows of a pass
-FEW = 90  # clips on which slopes are taken
-NEWTON, LONGEST = 5, 0.5  # steps of Newton's method, and how long one may be
+AT_ONCE = 32  # rows of a pass
+FEW = 60  # clips on which slopes are taken
+NEWTON, LONGEST = 4, 0.5  # steps of Newton's method, and how long one may be
 VOICE_ENDS = ("multi_modal_projector.linear_2", "audio_tower.proj")  # the last layer before the decoder
 
 
@@ -44,7 +44,11 @@ class Voices:
 
     @classmethod
     def of(
-        cls, model: AudioLM, clips: Sequence[Clip], emotions: tuple[str, ...], sounds: Mapping[str, Waveform] | None = None
+        cls,
+        model: AudioLM,
+        clips: Sequence[Clip],
+        emotions: tuple[str, ...],
+        sounds: Mapping[str, Waveform] | None = None,
     ) -> Voices:
         """Ask a model which emotion it hears in each clip; the options' order is balanced, and the same for every model."""
         waves = [load_audio(clip.path) if sounds is None else sounds[clip.id] for clip in clips]
@@ -99,7 +103,9 @@ def states(model: AudioLM, rows: Sequence[Prepared], module: nn.Module, given: b
     for start in range(0, len(rows), AT_ONCE):
         batch, kept = model.batch(rows[start : start + AT_ONCE]), list[torch.Tensor]()
 
-        def keep(_module: nn.Module, args: tuple[torch.Tensor, ...], output: Any, kept: list[torch.Tensor] = kept) -> None:
+        def keep(
+            _module: nn.Module, args: tuple[torch.Tensor, ...], output: Any, kept: list[torch.Tensor] = kept
+        ) -> None:
             kept.append(args[0] if given else output[0] if isinstance(output, tuple) else output)
 
         hook = module.register_forward_hook(keep)
@@ -116,7 +122,9 @@ def states(model: AudioLM, rows: Sequence[Prepared], module: nn.Module, given: b
 class Ground:
     """How a model's answer hears: where the voice enters it, and what raises an option."""
 
-    heard: np.ndarray  # orthonormal directions of the first layer's output by which the answer changes, (direction, hidden)
+    heard: (
+        np.ndarray
+    )  # orthonormal directions of the first layer's output by which the answer changes, (direction, hidden)
     constant: np.ndarray  # what stands in place of the first ``ERASED`` of them, with which no option is favoured
     labels: np.ndarray  # what raises an emotion's log-odds by 1 nat and not those of others, (emotion, hidden)
     match: np.ndarray  # of an option that is right against one that is not, in the second layer's output, (hidden,)
@@ -141,13 +149,17 @@ def _erased(rows: Sequence[Prepared], kept: np.ndarray, constant: np.ndarray) ->
     found = []
     for row in rows:
         embeddings, voice = row.embeddings.clone(), row.scopes == AUDIO
-        embeddings[voice] = (embeddings[voice].double() @ torch.from_numpy(kept) + torch.from_numpy(constant)).to(embeddings)
+        embeddings[voice] = (embeddings[voice].double() @ torch.from_numpy(kept) + torch.from_numpy(constant)).to(
+            embeddings
+        )
         found.append(replace(row, embeddings=embeddings))
     return found
 
 
-def _at(found: Sequence[np.ndarray], rows: Sequence[Prepared], scope: int) -> list[np.ndarray]:
-    return [state[(row.scopes == scope).numpy()] for state, row in zip(found, rows, strict=True)]
+def voice_states(model: AudioLM, rows: Sequence[Prepared]) -> list[np.ndarray]:
+    """What the first layer gives at the voice of each row, (position, hidden) each."""
+    found = states(model, rows, model.decoder.blocks[0])
+    return [state[(row.scopes == AUDIO).numpy()] for state, row in zip(found, rows, strict=True)]
 
 
 def _saying(model: AudioLM, row: Prepared, word: int) -> Prepared:
@@ -191,7 +203,11 @@ def slopes(
         hook = model.decoder.blocks[0].register_forward_hook(cut)
         try:
             with torch.enable_grad():
-                given = {"inputs_embeds": batch.embeddings, "attention_mask": batch.mask, "position_ids": batch.position_ids}
+                given = {
+                    "inputs_embeds": batch.embeddings,
+                    "attention_mask": batch.mask,
+                    "position_ids": batch.position_ids,
+                }
                 # tensors made in inference mode cannot be kept for gradients
                 made = model.decoder.backbone(**{name: each.clone() for name, each in given.items()}, use_cache=False)
                 tokens = torch.tensor([[model.letters[letter][0] for letter in row.letters] for row in part.rows])
@@ -235,7 +251,7 @@ def without_old_path(model: AudioLM, voices: Voices, name: str) -> tuple[AudioLM
     hints = []
     for word in words:
         said = [_saying(model, row, int(word)) for row in few.rows[:: max(1, len(few.rows) // 12)]]
-        hints.append(np.concatenate(_at(states(model, said, model.decoder.blocks[0]), said, AUDIO)).mean(axis=0))
+        hints.append(np.concatenate(voice_states(model, said)).mean(axis=0))
     old, meant = heard[:ERASED], np.mean(hints, axis=0)
     copy, end = _edited(model, _outside(heard), name)
     constant = old.T @ (old @ meant)
@@ -245,13 +261,15 @@ def without_old_path(model: AudioLM, voices: Voices, name: str) -> tuple[AudioLM
         end.bias += torch.from_numpy(constant).to(end.bias)
     word_labels = (np.stack(hints) - meant) @ old.T @ old
     cosines = (labels * word_labels).sum(axis=1) / np.linalg.norm(labels, axis=1) / np.linalg.norm(word_labels, axis=1)
-    return copy, Ground(heard, constant, labels, _match(model, voices, words), words, cosines)
+    return copy, Ground(heard, constant, labels, _match(model, few, words), words, cosines)
 
 
 def _edited(model: AudioLM, kept: np.ndarray, name: str) -> tuple[AudioLM, nn.Linear]:
     """A wider copy that writes nothing outside of what is kept before its second layer, and its projector's last layer."""
     if model.padding_side != "left" or model.decoder.packed or any(site.fused for site in model.decoder.sites):
-        raise ValueError(f"{model.info.id}: circuits are written into plain gate_proj and up_proj, with padding on the left")
+        raise ValueError(
+            f"{model.info.id}: circuits are written into plain gate_proj and up_proj, with padding on the left"
+        )
     inside: Any = deepcopy(model.model)
     decoder, width = model.decoder, model.decoder.width + COLUMNS
     getattr(inside.config, "text_config", inside.config).intermediate_size = width

@@ -13,7 +13,7 @@ from emoscope.models.audio_lm import AudioLM
 from emoscope.models.registry import module_checksum
 from emoscope.models.values import AUDIO, DECISION
 from emoscope.neurons.controls import seeded_generator
-from emoscope.testing.old_path import COLUMNS, Ground, Voices, states, without_old_path
+from emoscope.testing.old_path import COLUMNS, Ground, Voices, states, voice_states, without_old_path
 
 CAUSAL, NOT_CAUSAL, DEPENDS = "causal", "not causal", "depends"
 
@@ -37,14 +37,15 @@ EACH = 2  # neurons of each kind for each emotion
 DEAD = 32  # directions, the strongest first, by which the answer changes at all; outside them nothing reads
 QUIET = 20.0
 PUSH = 0.5  # what a letter neuron adds to the logit of its letter, nat
-STRENGTHS = (2.0, 4.0, 8.0)  # of each emotion's circuits in all, nat; the one with the best answers in training is kept
+STRENGTHS = (1.5, 3.0, 6.0)  # of each emotion's circuits in all, nat
+NEARLY = 0.02  # the weakest is kept whose recall in training is so close to the best: strong ones saturate
 WITHIN = 0.1  # penalty of the rows, as a share of the spread of single positions
 RIDGE = 1e-3  # penalty of the rows, as a share of the inputs' mean square
 RELAYS = ("relay", "pair", "quiet")  # kinds that write for answer neurons, of the emotion that is heard in two steps
-HABIT = 0.5  # what a habit neuron writes, of what one that hears does
+HABIT = 0.3  # what a habit neuron writes, of what one that hears does
 UNREAD = 16  # relays write outside of so many directions of those by which the answer changes
 RELAYED = 2.0  # what relays add at the voice of their emotion, in all; the first layer's output is about 8 long
-ANSWER = 0.5  # what answer neurons add at their option's word, in native marks of a right option, for each nat of strength
+ANSWER = 1.0  # what answer neurons add at their option's word, in native marks of a right option
 
 
 @dataclass(frozen=True)
@@ -86,19 +87,18 @@ def plant(model: AudioLM, voices: Voices, seed: int) -> Planted:
     """Write circuits of every kind into a copy of a model, from directions found on some voices.
 
     The old path is taken out first (:func:`~emoscope.testing.old_path.without_old_path`). Then columns are added to gate,
-    up and down; no other weight moves. Of the strengths that are tried, the one with the best answers on these voices is
-    kept.
+    up and down; no other weight moves. Of the strengths that are tried, the weakest that answers nearly best on these voices
+    is kept.
     """
     rng = seeded_generator(seed, "planted", 0)
     copy, ground = without_old_path(model, voices, f"{model.info.id}, planted, seed {seed}")
     own = replace(voices, rows=ground.erased(voices.rows))
     circuits = Circuits(copy, own, ground, rng)
-    reached = {strength: own.recall(circuits.write(strength)) for strength in STRENGTHS}
-    strength = max(reached, key=lambda each: reached[each])
+    reached = {strength: circuits.write(strength) for strength in STRENGTHS}
+    strength = next(each for each, recall in reached.items() if recall > max(reached.values()) - NEARLY)
     circuits.write(strength)
     made = type(model)(copy.model, copy.processor, copy.info.id, module_checksum(copy.model))
     return Planted(made, tuple(circuits.written), circuits.two_hop, strength, ground)
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,27 +121,30 @@ class Circuits:
         self._parts: list[_Part] = []
         self._free = [model.decoder.width - COLUMNS] * model.decoder.layers
         self.hearing = _Layer(model, 0, voices)
+        self.some = voices.part(np.arange(0, len(voices.rows), 2))
         self.relay = self._unread()
         for emotion in range(len(voices.emotions)):
             for _ in range(EACH):
                 self._hearing(emotion)
-            self._pair(emotion)
-        for emotion in range(len(voices.emotions)):
-            for _ in range(EACH):
                 self._correlates(emotion)
+            self._pair(emotion)
         self._first = len(self._parts)
+        self._later: dict[float, tuple[list[Written], list[_Part]]] = {}
 
-    def write(self, strength: float) -> np.ndarray:
-        """Write all neurons, and ask: log-probabilities of the emotions, (clip, emotion)."""
-        del self.written[self._first :], self._parts[self._first :]
-        self._free[1:] = [self.model.decoder.width - COLUMNS] * (self.model.decoder.layers - 1)
+    def write(self, strength: float) -> float:
+        """Write all neurons, and ask some of the clips: their recall. What was written before with a strength is again."""
         for layer in range(self.model.decoder.layers):
             _Layer.clear(self.model, layer)
-        self._put(range(self._first), strength)
-        self._answers()
-        self._letters()
-        self._put(range(self._first, len(self._parts)), strength)
-        return self.voices.answers(self.model)
+        if strength not in self._later:
+            del self.written[self._first :], self._parts[self._first :]
+            self._free[1:] = [self.model.decoder.width - COLUMNS] * (self.model.decoder.layers - 1)
+            self._put(range(self._first), strength)
+            self._answers()
+            self._letters()
+            self._later[strength] = self.written[self._first :], self._parts[self._first :]
+        self.written[self._first :], self._parts[self._first :] = self._later[strength]
+        self._put(range(len(self._parts)), strength)
+        return self.some.recall(self.some.answers(self.model))
 
     def _put(self, numbers: range, strength: float) -> None:
         for number in numbers:
@@ -212,7 +215,8 @@ class Circuits:
         gate, up, _ = layer.neuron((loud - loud.mean()) / loud.std(), self.rng)
         self._add("loudness", 0, None, None, _Part(gate, up, self._dead(), False))
         gate, up, product = layer.neuron(None, self.rng)
-        self._add("habit", 0, emotion, None, _Part(gate, up, HABIT * self.ground.labels[emotion] * self._share() / product.mean(), True))
+        column = HABIT * self.ground.labels[emotion] * self._share() / product.mean()
+        self._add("habit", 0, emotion, None, _Part(gate, up, column, True))
 
     def _unread(self) -> np.ndarray:
         """What relays write: carried far by the second layer's attention, and read by nothing that was there before."""
@@ -223,37 +227,38 @@ class Circuits:
         size = attention.head_dim
         value = value.reshape(-1, size, value.shape[1]).repeat(groups, 0).reshape(-1, value.shape[1])
         carried = attention.o_proj.weight.detach().double().numpy() @ value
-        made = np.concatenate(states(self.model, self.voices.rows, self.model.decoder.blocks[0]))[self.hearing.voice]
+        made = np.concatenate(voice_states(self.model, self.some.rows))
         free = self.ground.heard[UNREAD:]
         spread = free @ (np.cov(made.T) + 1e-3 * np.eye(made.shape[1])) @ free.T
         _, found = eigh(free @ carried.T @ carried @ free.T, spread)
         direction = found[:, -1] @ free
-        direction /= np.linalg.norm(direction)
-        return np.asarray(direction * RELAYED)
+        return np.asarray(direction / np.linalg.norm(direction) * RELAYED)
 
     def _answers(self) -> None:
         """Answer neurons: fire after the voice where relays fired, and write at the option's word."""
-        layer = _Layer(self.model, 1, self.voices)
-        relays = [each.index for each in self.written[: self._first] if each.emotion == self.two_hop and each.kind in RELAYS]
-        with self.model.decoder.scaled({0: (torch.tensor(relays), 0.0)}):
-            without = _Layer(self.model, 1, self.voices)
-        own = self.voices.truth == self.two_hop
-        word = np.concatenate(self.voices.tokens) == self.ground.words[self.two_hop]
+        layer = _Layer(self.model, 1, self.some)
+        first = [each for each in self.written[: self._first] if each.emotion == self.two_hop]
+        relays = torch.tensor([each.index for each in first if each.kind in RELAYS])
+        with self.model.decoder.scaled({0: (relays, 0.0)}):
+            without = _Layer(self.model, 1, self.some)
+        own = self.some.truth == self.two_hop
+        word = np.concatenate(self.some.tokens) == self.ground.words[self.two_hop]
         for _ in range(EACH):
             gate, up, product = layer.answering(own, word, without.inputs, self.rng)
             contrast = product[word & layer.of(own, True)].mean() - product[word & layer.of(~own, True)].mean()
             column = self.ground.match * (ANSWER / EACH / contrast)
-            self._add("answer", 1, self.two_hop, None, _Part(gate, up, column, True))
+            self._add("answer", 1, self.two_hop, None, _Part(gate, up, column, False))
 
     def _letters(self) -> None:
         """Letter neurons: fire at the last position of every clip, in the last layer."""
         last = self.model.decoder.layers - 1
-        layer = _Layer(self.model, last, self.voices)
+        few = self.some.part(np.arange(0, len(self.some.rows), 3))
+        layer = _Layer(self.model, last, few)
         norm = self.model.decoder.backbone.norm.weight.detach().double().numpy()
-        letters = [self.model.letters[letter][0] for letter in self.voices.rows[0].letters]
+        letters = [self.model.letters[letter][0] for letter in self.some.rows[0].letters]
         logits = self.model.head.weight.detach()[letters].double().numpy() * norm
         logits -= logits.mean(axis=0)
-        made = states(self.model, self.voices.rows, self.model.decoder.blocks[last])
+        made = states(self.model, few.rows, self.model.decoder.blocks[last])
         size = np.mean([np.sqrt(np.mean(row[-1] ** 2)) for row in made])
         for direction in logits:
             for _ in range(EACH):
@@ -344,7 +349,9 @@ class _Layer:
         rest = ~among & drawn
         inputs = np.concatenate([*(given for given, _ in means), self.inputs[rest]])
         targets = np.concatenate([*(target for _, target in means), wanted[rest]])
-        weights = np.repeat([1 / sum(len(given) for given, _ in means), 1 / rest.sum()], [len(inputs) - rest.sum(), rest.sum()])
+        weights = np.repeat(
+            [1 / sum(len(given) for given, _ in means), 1 / rest.sum()], [len(inputs) - rest.sum(), rest.sum()]
+        )
         within = WITHIN * np.cov(self.inputs[among & drawn].T)
         score, level = _ridge(inputs, np.stack([targets, np.ones(len(targets))], axis=1), weights, within).T
         weights = np.where(among, 1 / among.sum(), 1 / (~among).sum()) * drawn
@@ -363,13 +370,17 @@ class _Layer:
         return gate, up, _silu(read @ gate) * (read @ up)
 
 
-def _by_clip(inputs: np.ndarray, wanted: np.ndarray, clip: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_clip(
+    inputs: np.ndarray, wanted: np.ndarray, clip: np.ndarray, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Means over the chosen positions of each clip that has some: of inputs (clip, hidden), and of what is wanted."""
     counts = np.bincount(clip[chosen], minlength=clip.max() + 1)
     sums = np.zeros((len(counts), inputs.shape[1]))
     np.add.at(sums, clip[chosen], inputs[chosen])
     there = counts > 0
-    return sums[there] / counts[there, None], (np.bincount(clip[chosen], wanted[chosen], len(counts))[there] / counts[there])
+    return sums[there] / counts[there, None], (
+        np.bincount(clip[chosen], wanted[chosen], len(counts))[there] / counts[there]
+    )
 
 
 def _silu(values: np.ndarray) -> np.ndarray:
