@@ -20,7 +20,7 @@ def model():
 @pytest.fixture(scope="module")
 def voices(model):
     clips = [clip for clip in open_corpus("polish").clips if clip.labels["word"] in ("nie", "stop")]
-    return Voices.of(model, [clip for clip in clips if clip.labels["take"] in "123"], EMOTIONS)
+    return Voices.of(model, [clip for clip in clips if clip.labels["take"] in "13"], EMOTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,14 @@ def test_pairs_are_twice_the_same_neuron(planted):
     assert torch.equal(gate[pair[0]], gate[pair[1]])
 
 
-def test_the_same_seed_writes_the_same_model_and_another_one_does_not(model, voices, planted):
-    few = voices.part(np.arange(0, len(voices.rows), 2))
-    one, other = plant(model, few, seed=1), plant(model, few, seed=2)
-    assert one.model.info.checksum == plant(model, few, seed=1).model.info.checksum
-    assert len({one.model.info.checksum, other.model.info.checksum, planted.model.info.checksum}) == 3
+def test_the_same_seed_writes_the_same_model(model, voices, planted):
+    assert plant(model, voices, seed=0).model.info.checksum == planted.model.info.checksum
+
+
+def test_a_model_that_pads_on_the_right_is_refused(model, voices):
+    class Right(type(model)):
+        padding_side = "right"
+
+    other = Right(model.model, model.processor, "other", "")
+    with pytest.raises(ValueError, match="padding on the left"):
+        plant(other, voices.part(np.arange(0, len(voices.rows), 9)), seed=0)

@@ -81,7 +81,7 @@ def run_benchmark(
 def gather(out: Path, seeds: Iterable[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The scores of some seeds together, of the models that hold."""
     found = [score(out / f"seed-{seed:03}", seed) for seed in seeds]
-    scores, chosen = (pl.concat([pair[n] for pair in found if len(pair[n])]) for n in (0, 1))
+    scores, chosen = (pl.concat([pair[n] for pair in found if len(pair[n])] or [pl.DataFrame()]) for n in (0, 1))
     for name, table in (("scores", scores), ("chosen", chosen)):
         table.write_parquet(out / f"{name}.parquet")
         table.write_csv(out / f"{name}.csv")
