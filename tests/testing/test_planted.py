@@ -1,10 +1,12 @@
 """Written circuits: nothing else moves, the old path is gone, and the key is what switching off really does."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from emoscope.corpora import open_corpus
+from emoscope.experiments.benchmark import SCOPES, listen, rank
 from emoscope.models.registry import load_model
 from emoscope.testing.old_path import COLUMNS, Voices
 from emoscope.testing.planted import EACH, KINDS, plant
@@ -81,6 +83,24 @@ def test_pairs_are_twice_the_same_neuron(planted):
 
 def test_the_same_seed_writes_the_same_model(model, voices, planted):
     assert plant(model, voices, seed=0).model.info.checksum == planted.model.info.checksum
+
+
+def test_mad_ranks_what_hears_before_what_pushes_on_every_clip_and_overlooks_the_quiet(planted, voices, tmp_path):
+    heard = planted.hear(voices)
+    answers, store = listen(planted, heard, tmp_path / "activity.zarr")
+    np.testing.assert_allclose(answers, heard.answers(planted.model), atol=1e-4)
+    ranks, clips = rank(planted, heard, answers, store, ["mad"])
+    assert clips > 5
+    assert sorted(ranks["scope"].unique()) == sorted(SCOPES)
+    own = [(n, each.kind, EMOTIONS[each.emotion]) for n, each in enumerate(planted.neurons) if each.emotion is not None]
+    written = pl.DataFrame(
+        [(int(planted.flat([planted.neurons[n]])[0]), kind, emotion) for n, kind, emotion in own],
+        schema=["neuron", "kind", "emotion"], orient="row",
+    )  # fmt: skip
+    audio = ranks.filter(scope="audio").join(written, on=["neuron", "emotion"])
+    mean = dict(audio.group_by("kind").agg(pl.col("rank").mean()).iter_rows())
+    assert mean["pair"] < mean["habit"]
+    assert mean["pair"] < mean["quiet"]
 
 
 def test_a_model_that_pads_on_the_right_is_refused(model, voices):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -43,15 +43,9 @@ class Voices:
     emotions: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls,
-        model: AudioLM,
-        clips: Sequence[Clip],
-        emotions: tuple[str, ...],
-        sounds: Mapping[str, Waveform] | None = None,
-    ) -> Voices:
+    def of(cls, model: AudioLM, clips: Sequence[Clip], emotions: tuple[str, ...]) -> Voices:
         """Ask a model which emotion it hears in each clip; the options' order is balanced, and the same for every model."""
-        waves = [load_audio(clip.path) if sounds is None else sounds[clip.id] for clip in clips]
+        waves = [load_audio(clip.path) for clip in clips]
         named = [(clip.labels["emotion"], clip.speaker or "", clip.id) for clip in clips]
         orders = [order for (order,) in letter_orders(named, emotions)]
         asked = [Question("emotion", order) for order in orders]
@@ -72,8 +66,12 @@ class Voices:
     def part(self, chosen: np.ndarray) -> Voices:
         """Some of the clips, by number or truth value."""
         places = np.arange(len(self.rows))[chosen]
-        lists = {name: [getattr(self, name)[place] for place in places] for name in ("rows", "tokens", "loudness")}
-        arrays = {name: getattr(self, name)[places] for name in ("options", "truth", "speakers", "words")}
+        lists: dict[str, Any] = {
+            name: [getattr(self, name)[place] for place in places] for name in ("rows", "tokens", "loudness")
+        }
+        arrays: dict[str, Any] = {
+            name: getattr(self, name)[places] for name in ("options", "truth", "speakers", "words")
+        }
         return replace(self, **lists, **arrays)
 
     def answers(self, model: AudioLM, gains: Any = None) -> np.ndarray:
@@ -258,7 +256,7 @@ def without_old_path(model: AudioLM, voices: Voices, name: str) -> tuple[AudioLM
     cut = replace(few, rows=_erased(few.rows, _outside(heard), constant))
     constant, labels = _balanced(copy, cut, old, constant)
     with torch.no_grad():
-        end.bias += torch.from_numpy(constant).to(end.bias)
+        end.bias.add_(torch.from_numpy(constant).to(end.bias))
     word_labels = (np.stack(hints) - meant) @ old.T @ old
     cosines = (labels * word_labels).sum(axis=1) / np.linalg.norm(labels, axis=1) / np.linalg.norm(word_labels, axis=1)
     return copy, Ground(heard, constant, labels, _match(model, few, words), words, cosines)
