@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from emoscope import __version__
-from emoscope.neurons.activity import Activity
+from emoscope.neurons.activity import Activity, scope_parts
+from emoscope.neurons.attributed import FOLDER, KINDS, save
 from emoscope.neurons.ranking import SelectionPlan, tie_order
 from emoscope.neurons.samples import Selection
-from emoscope.neurons.selectors import find_selector, own_code
+from emoscope.neurons.selectors import find_selector, needs_gradients, own_code
 from emoscope.runs import Log
 from emoscope.runs.folder import digest
 
@@ -107,12 +108,14 @@ def _one(place: Path, seed: int, names: Sequence[str], asked: str, model: AudioL
     training = in_training(voices, seed)
     planted = plant(model, voices.part(training), seed)
     others = planted.hear(voices.part(~training))
-    card, key = measure(planted, others)
+    found, key = measure(planted, others)
+    card = dict(found)
     key.write_parquet(place / "key.parquet")
     answers, store = listen(planted, others, place / "activity.zarr")
     ranks, clips = rank(planted, others, answers, store, names)
     ranks.write_parquet(place / "ranks.parquet")
-    shutil.rmtree(place / "activity.zarr")
+    for name in ("activity.zarr", FOLDER):
+        shutil.rmtree(place / name, ignore_errors=True)
     info = planted.model.info
     card |= {"asked": asked, "seed": seed, "clips": clips, "layers": info.layers, "width": info.width}
     card |= {"checksum": info.checksum, "emotions": list(voices.emotions), "selectors": list(names)}
@@ -225,6 +228,25 @@ def listen(planted: Planted, voices: Voices, path: Path) -> tuple[np.ndarray, Ac
     return found, store
 
 
+def attribute(planted: Planted, voices: Voices, items: np.ndarray, store: Activity, scope: str) -> Activity:
+    """Attribute some clips, and open the store that has this beside it, in place of another scope's."""
+    from emoscope.testing.old_path import AT_ONCE
+
+    parts, codes = "+".join(part for part in scope_parts(scope) if part != "answer"), range(len(voices.emotions))
+    given = list[dict[str, np.ndarray]]()
+    for start in range(0, len(items), AT_ONCE):
+        own = items[start : start + AT_ONCE].tolist()
+        rows, orders = [voices.rows[item] for item in own], [voices.options[item].tolist() for item in own]
+        letters = [[row.letters[order.index(code)] for code in codes] for row, order in zip(rows, orders, strict=True)]
+        found = planted.model.attribute(rows, letters, parts)
+        given.append({kind: getattr(found, kind) for kind in KINDS})
+    values = {kind: np.concatenate([part[kind] for part in given], axis=-3) for kind in KINDS}
+    folder = store.path.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    save(folder / "0.safetensors", items.tolist(), voices.emotions, "benchmark", parts, values)
+    return Activity.open(store.path)
+
+
 def rank(
     planted: Planted, voices: Voices, answers: np.ndarray, store: Activity, names: Sequence[str]
 ) -> tuple[pl.DataFrame, int]:
@@ -243,8 +265,11 @@ def rank(
     order = tie_order(np.arange(store.neurons), 0)
     if not count:
         return pl.DataFrame(), 0
-    selection = Selection("all", items, np.repeat(np.arange(len(right)), count), voices.emotions)
+    speakers = np.unique(voices.speakers, return_inverse=True)[1][items]
+    selection = Selection("all", items, np.repeat(np.arange(len(right)), count), voices.emotions, speakers)
     for scope in SCOPES:
+        if needs_gradients(names):
+            store = attribute(planted, voices, items, store, scope)
         plan = SelectionPlan(store, [selection], scope)
         found = [find_selector(name) for name in names]
         needs = {need: [0] for selector in found for need in selector.needs}
@@ -344,8 +369,8 @@ def print_benchmark(out: Path, seeds: Iterable[int], scores: pl.DataFrame, chose
     from rich.table import Table
 
     seeds, console = list(seeds), Console()
-    for seed, found in failures(out, seeds):
-        console.print(f"Seed {seed} is left out: {found}.", highlight=False, soft_wrap=True)
+    for seed, why in failures(out, seeds):
+        console.print(f"Seed {seed} is left out: {why}.", highlight=False, soft_wrap=True)
     if scores.is_empty():
         return
     found = summary(scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +150,7 @@ class Circuits:
     def _put(self, numbers: range, strength: float) -> None:
         for number in numbers:
             part, at = self._parts[number], self.written[number]
-            site = self.model.decoder.sites[at.layer]
+            site: Any = self.model.decoder.sites[at.layer]
             with torch.no_grad():
                 site.gate.weight[at.index] = torch.from_numpy(part.gate).to(site.down.weight)
                 site.up.weight[at.index] = torch.from_numpy(part.up).to(site.down.weight)
@@ -220,7 +221,7 @@ class Circuits:
 
     def _unread(self) -> np.ndarray:
         """What relays write: carried far by the second layer's attention, and read by nothing that was there before."""
-        block = self.model.decoder.blocks[1]
+        block: Any = self.model.decoder.blocks[1]
         attention, norm = block.self_attn, block.input_layernorm.weight
         groups = attention.o_proj.in_features // attention.v_proj.out_features
         value = (attention.v_proj.weight * norm).detach().double().numpy()
@@ -254,7 +255,8 @@ class Circuits:
         last = self.model.decoder.layers - 1
         few = self.some.part(np.arange(0, len(self.some.rows), 3))
         layer = _Layer(self.model, last, few)
-        norm = self.model.decoder.backbone.norm.weight.detach().double().numpy()
+        backbone: Any = self.model.decoder.backbone
+        norm = backbone.norm.weight.detach().double().numpy()
         letters = [self.model.letters[letter][0] for letter in self.some.rows[0].letters]
         logits = self.model.head.weight.detach()[letters].double().numpy() * norm
         logits -= logits.mean(axis=0)
@@ -271,7 +273,8 @@ class _Layer:
     """What the neurons of a layer read at every position of some clips, and what native neurons make of it."""
 
     def __init__(self, model: AudioLM, number: int, voices: Voices) -> None:
-        site, native = model.decoder.sites[number], model.decoder.width - COLUMNS
+        native = model.decoder.width - COLUMNS
+        site: Any = model.decoder.sites[number]
         read = states(model, voices.rows, site.gate, given=True)
         scopes = np.concatenate([row.scopes.numpy() for row in voices.rows])
         self.inputs = np.concatenate(read)
@@ -291,7 +294,8 @@ class _Layer:
     @staticmethod
     def clear(model: AudioLM, number: int) -> None:
         """Set the added columns of a layer to zero."""
-        site, native = model.decoder.sites[number], model.decoder.width - COLUMNS
+        native = model.decoder.width - COLUMNS
+        site: Any = model.decoder.sites[number]
         with torch.no_grad():
             site.gate.weight[native:], site.up.weight[native:], site.down.weight[:, native:] = 0, 0, 0
 
