@@ -16,7 +16,7 @@ from emoscope.neurons.activity import Activity, scope_parts
 from emoscope.neurons.attributed import FOLDER, KINDS, save
 from emoscope.neurons.ranking import SelectionPlan, tie_order
 from emoscope.neurons.samples import Selection
-from emoscope.neurons.selectors import find_selector, needs_gradients, own_code
+from emoscope.neurons.selectors import SELECTORS, find_selector, needs_gradients, own_code
 from emoscope.runs import Log
 from emoscope.runs.folder import digest
 
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from emoscope.testing.planted import Planted
 
 CORPUS = "polish"
-TRAINING = (
-    0.6  # share of the clips of each speaker and emotion on which directions are found; the others are listened to
-)
+TRAINING = 0.6  # share of the clips of each speaker and emotion on which directions are found; others are listened to
 SCOPES = ("all", "audio", "text")  # positions that count, one at a time
 HEARS = 0.25  # by how much a model must beat chance
 LEFT = 1 / 3  # of that, what may be left where causal neurons and those on which it depends are off
@@ -58,12 +56,9 @@ def run_benchmark(
     Raises:
         ValueError: a selector is not known.
     """
-    from emoscope.neurons.selectors import SELECTORS
-
     out, log = Path(out), log or Log("quiet")
-    names = tuple(selectors or [name for name, it in SELECTORS.items() if not it.one_list])
-    for name in names:
-        find_selector(name)
+    usual = [name for name, it in SELECTORS.items() if not it.one_list]
+    names = tuple(find_selector(name).name for name in selectors or usual)
     asked = digest([__version__, names, own_code(names)])
     out.mkdir(parents=True, exist_ok=True)
     seeds = list(seeds)
@@ -71,12 +66,15 @@ def run_benchmark(
     with log.stage("written models", len(seeds), "models") as progress:
         for seed in seeds:
             place = out / f"seed-{seed:03}"
-            card = place / "card.json"
-            if not card.is_file() or json.loads(card.read_text(encoding="utf-8"))["asked"] != asked:
+            if not (place / "card.json").is_file() or _card(place)["asked"] != asked:
                 heard = heard or _heard()
                 _one(place, seed, names, asked, *heard)
             progress.step()
     return gather(out, seeds)
+
+
+def _card(place: Path) -> Row:
+    return dict(json.loads((place / "card.json").read_text(encoding="utf-8")))
 
 
 def gather(out: Path, seeds: Iterable[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -164,16 +162,10 @@ def measure(planted: Planted, voices: Voices) -> tuple[Row, pl.DataFrame]:
     recalls |= {"alone": voices.recall(off(counting(DEPENDS, NOT_CAUSAL)))}
     recalls |= {"others off": voices.recall(off(counting(NOT_CAUSAL)))}
     heard = recalls["whole"] - chance
-    failed = [
-        name
-        for name, wrong in (
-            ("hears", heard < HEARS),
-            ("off", recalls["off"] - chance > LEFT * heard),
-            ("alone", recalls["alone"] - chance < RESTORED * heard),
-            ("others off", abs(recalls["others off"] - recalls["whole"]) > HARMLESS),
-        )
-        if wrong
-    ]
+    wrong = {"hears": heard < HEARS, "off": recalls["off"] - chance > LEFT * heard}
+    wrong["alone"] = recalls["alone"] - chance < RESTORED * heard
+    wrong["others off"] = abs(recalls["others off"] - recalls["whole"]) > HARMLESS
+    failed = [name for name, fails in wrong.items() if fails]
     effects = {}
     for kind in KINDS:
         for whose in {each.emotion for each in neurons if each.kind == kind}:
@@ -186,12 +178,12 @@ def measure(planted: Planted, voices: Voices) -> tuple[Row, pl.DataFrame]:
         codes = range(len(voices.emotions)) if each.emotion is None else [each.emotion]
         effect, error = min((effects[each.kind, code] for code in codes), key=lambda pair: pair[0])
         clear = effect < -ERRORS * error
-        wrong = clear and effect < SLIGHT * np.mean(causal) if each.counts == NOT_CAUSAL else not clear
+        moved = clear and effect < SLIGHT * np.mean(causal) if each.counts == NOT_CAUSAL else not clear
         rows.append({
             "neuron": each.layer * info.width + each.index, "layer": each.layer, "index": each.index, "kind": each.kind,
             "emotion": None if each.emotion is None else voices.emotions[each.emotion],
             "other": None if each.other is None else voices.emotions[each.other],
-            "meant": each.counts, "counts": DEPENDS if wrong else each.counts, "effect": effect, "error": error,
+            "meant": each.counts, "counts": DEPENDS if moved else each.counts, "effect": effect, "error": error,
         })  # fmt: skip
     frame = pl.DataFrame(rows, infer_schema_length=None).sort("neuron")
     return {"recalls": recalls, "failed": failed}, frame
@@ -259,12 +251,12 @@ def rank(
         np.flatnonzero((answers.argmax(1) == voices.truth) & (voices.truth == c)) for c in range(len(voices.emotions))
     ]
     count = min(map(len, right))
+    if not count:
+        return pl.DataFrame(), 0
     items = np.concatenate([own[:count] for own in right])
     written = planted.flat(planted.neurons)
     wide, tables = round(WIDE * store.neurons), []
     order = tie_order(np.arange(store.neurons), 0)
-    if not count:
-        return pl.DataFrame(), 0
     speakers = np.unique(voices.speakers, return_inverse=True)[1][items]
     selection = Selection("all", items, np.repeat(np.arange(len(right)), count), voices.emotions, speakers)
     for scope in SCOPES:
@@ -290,7 +282,7 @@ def rank(
 
 def score(place: Path, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Score the rankings of one model by its key; nothing for one that does not hold."""
-    card = json.loads((place / "card.json").read_text(encoding="utf-8"))
+    card = _card(place)
     if card["failed"] or not card["clips"]:
         return pl.DataFrame(), pl.DataFrame()
     key, ranks = pl.read_parquet(place / "key.parquet"), pl.read_parquet(place / "ranks.parquet")
@@ -310,12 +302,14 @@ def score(place: Path, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         budget, widest = len(causes), round(WIDE * neurons)
         first, wide = known.head(budget), group.filter(pl.col("rank") < widest)
         where = wide["neuron"] // width
+        silent = known.filter((pl.col("kind") == "silent") & (pl.col("whose") == emotion))["rank"].to_numpy()
+        before = causes["rank"].to_numpy()[:, None] < silent
         scores.append(about | {
             "causal": budget, "average_precision": average_precision(judged["score"].to_numpy(), judged["causal"].to_numpy()),
             "chance": budget / len(judged), "precision": first["causal"].mean(), "depends": first["depends"].mean(),
             "in_wide": causes.filter(pl.col("rank") < widest).height / budget,
             "native_in_wide": 1 - wide.join(key, on="neuron").height / max(1, wide.height),
-            "layer": float(where.is_in((causes["neuron"] // width).unique().to_list()).mean() or 0.0),
+            "over_silent": float(before.mean()) if before.size else None, "layer": float(where.is_in((causes["neuron"] // width).unique().to_list()).mean() or 0.0),
             "layer_chance": (causes["neuron"] // width).n_unique() / card["layers"],
         })  # fmt: skip
         for (kind, whose), part in known.group_by(
@@ -341,11 +335,8 @@ def average_precision(scores: np.ndarray, wanted: np.ndarray) -> float:
 
 def summary(scores: pl.DataFrame) -> pl.DataFrame:
     """For each selector and scope: means over models, with 95 % intervals of the average precision over models."""
-    means = scores.group_by("selector", "scope", "seed", maintain_order=True).agg(
-        pl.col(
-            "average_precision", "chance", "precision", "depends", "in_wide", "native_in_wide", "layer", "layer_chance"
-        ).mean()
-    )
+    numbers = pl.exclude("emotion", "two_hop", "causal").mean()
+    means = scores.group_by("selector", "scope", "seed", maintain_order=True).agg(numbers)
     half = 1.96 * pl.col("average_precision").std() / pl.len().sqrt()
     found = means.group_by("selector", "scope", maintain_order=True).agg(
         pl.len().alias("models"), half.alias("half"), pl.exclude("selector", "scope", "seed").mean()
@@ -357,7 +348,7 @@ def summary(scores: pl.DataFrame) -> pl.DataFrame:
 def failures(out: Path, seeds: Iterable[int]) -> Iterator[tuple[int, Mapping[str, object]]]:
     """The models that do not hold, with their recalls."""
     for seed in seeds:
-        card = json.loads((out / f"seed-{seed:03}" / "card.json").read_text(encoding="utf-8"))
+        card = _card(out / f"seed-{seed:03}")
         if card["failed"] or not card["clips"]:
             yield seed, {"failed": card["failed"], **card["recalls"]}
 
@@ -379,13 +370,15 @@ def print_benchmark(out: Path, seeds: Iterable[int], scores: pl.DataFrame, chose
         "average precision",
         "95 % interval",
         "chance",
-        "precision at budget",
-        "among the best 5 %",
+        "precision",
+        "over silent",
+        "in best 5 %",
         "in its layers (chance)",
     )
-    table = Table("selector", "positions", *heads, title=f"{found['models'].max()} models", box=box.SIMPLE_HEAD)
+    models = scores["seed"].n_unique()
+    table = Table("selector", "positions", *heads, title=f"{models} models", box=box.SIMPLE_HEAD)
     for row in found.sort("scope", "average_precision", descending=[False, True]).iter_rows(named=True):
-        shown = [f"{row[name]:.2f}" for name in ("average_precision", "chance", "precision", "in_wide")]
+        shown = [f"{row[name]:.2f}" for name in ("average_precision", "chance", "precision", "over_silent", "in_wide")]
         between = f"{row['low']:.2f} to {row['high']:.2f}" if row["models"] > 1 else ""
         layers = f"{row['layer']:.2f} ({row['layer_chance']:.2f})"
         table.add_row(row["selector"], row["scope"], shown[0], between, *shown[1:], layers)

@@ -87,9 +87,8 @@ class Planted:
 def plant(model: AudioLM, voices: Voices, seed: int) -> Planted:
     """Write circuits of every kind into a copy of a model, from directions found on some voices.
 
-    The old path is taken out first (:func:`~emoscope.testing.old_path.without_old_path`). Then columns are added to gate,
-    up and down; no other weight moves. Of the strengths that are tried, the weakest that answers nearly best on these voices
-    is kept.
+    The old path is taken out first (:func:`~emoscope.testing.old_path.without_old_path`). Of the strengths that are tried,
+    the weakest that answers nearly best on these voices is kept.
     """
     rng = seeded_generator(seed, "planted", 0)
     copy, ground = without_old_path(model, voices, f"{model.info.id}, planted, seed {seed}")
