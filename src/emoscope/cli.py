@@ -12,7 +12,6 @@ from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
 from emoscope.commands import (
-    benchmark_app,
     compare,
     judge,
     model_app,
@@ -38,6 +37,7 @@ app = App(
 )
 study_app = App(name="study", help="Write study files.")
 corpus_app = App(name="corpus", help="Look at corpora.")
+benchmark_app = App(name="benchmark", help="Score methods against models in which the answer is known.")
 for sub in (study_app, corpus_app, model_app, benchmark_app):
     app.command(sub)
 app.command(compare)
@@ -211,6 +211,20 @@ def ask(
     if answer.unreliable:
         print(f"{answer.mass} ({answer.text!r})", file=sys.stderr)
     return 0
+
+
+@benchmark_app.command(name="selectors")
+def benchmark_selectors(
+    out: Annotated[Path, Parameter(help="folder for tables and chart; what was done there before is not done again")],
+    *,
+    seeds: Annotated[int, Parameter(help="how many models: seeds 0, 1, 2 and so on")] = 20,
+    selector: Annotated[tuple[str, ...], Parameter(help="a selector, of a package too; all that are known")] = (),
+    log: Show = "bars",
+) -> int:
+    """Write neurons of known effect into the embedded model, and say how well each selector finds those that matter."""
+    from emoscope.experiments.benchmark import benchmark
+
+    return benchmark(out, seeds, selector, log)
 
 
 @study_app.command(name="new")

@@ -308,27 +308,6 @@ def oracle(
     return 0
 
 
-benchmark_app = App(name="benchmark", help="Score methods against models in which the answer is known.")
-
-
-@benchmark_app.command(name="selectors")
-def benchmark_selectors(
-    out: Annotated[Path, Parameter(help="folder for tables and chart; what was done there before is not done again")],
-    *,
-    seeds: Annotated[int, Parameter(help="how many models: seeds 0, 1, 2 and so on")] = 20,
-    selector: Annotated[tuple[str, ...], Parameter(help="a selector, of a package too; all that are known")] = (),
-    log: Annotated[Literal["bars", "json", "quiet"], Parameter(help="progress")] = "bars",
-) -> int:
-    """Write neurons of known effect into the embedded model, and say how well each selector finds those that matter."""
-    from emoscope.experiments.benchmark import print_benchmark, run_benchmark
-    from emoscope.runs import Log
-
-    if seeds < 1:
-        raise ValueError(f"--seeds {seeds}: give at least 1")
-    print_benchmark(out, range(seeds), *run_benchmark(out, range(seeds), selector, Log(log)))
-    return 0
-
-
 model_app = App(name="model", help="Look at models.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -156,8 +157,7 @@ def measure(planted: Planted, voices: Voices) -> tuple[Row, pl.DataFrame]:
         return [each for each in neurons if each.counts in counts]
 
     whole = off([])
-    chance = 1 / len(voices.emotions)
-    recalls = {"whole": voices.recall(whole), "chance": chance}
+    recalls = {"whole": voices.recall(whole), "chance": (chance := 1 / len(voices.emotions))}
     recalls |= {"off": voices.recall(off(counting(CAUSAL, DEPENDS)))}
     recalls |= {"alone": voices.recall(off(counting(DEPENDS, NOT_CAUSAL)))}
     recalls |= {"others off": voices.recall(off(counting(NOT_CAUSAL)))}
@@ -353,30 +353,25 @@ def failures(out: Path, seeds: Iterable[int]) -> Iterator[tuple[int, Mapping[str
             yield seed, {"failed": card["failed"], **card["recalls"]}
 
 
-def print_benchmark(out: Path, seeds: Iterable[int], scores: pl.DataFrame, chosen: pl.DataFrame) -> None:
-    """Print what was found, and write the chart ``kinds.png`` and the table ``summary.csv``."""
+def benchmark(out: Path, count: int, selectors: Sequence[str], show: str) -> int:
+    """Run so many models, print what was found, and write ``kinds.png`` and ``summary.csv``: 0, the exit code."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    seeds, console = list(seeds), Console()
+    if count < 1:
+        raise ValueError(f"--seeds {count}: give at least 1")
+    seeds, console = range(count), Console()
+    with contextlib.closing(Log(show)) as log:
+        scores, chosen = run_benchmark(out, seeds, selectors, log)
     for seed, why in failures(out, seeds):
         console.print(f"Seed {seed} is left out: {why}.", highlight=False, soft_wrap=True)
     if scores.is_empty():
-        return
+        return 0
     found = summary(scores)
     found.write_csv(out / "summary.csv")
-    heads = (
-        "average precision",
-        "95 % interval",
-        "chance",
-        "precision",
-        "over silent",
-        "in best 5 %",
-        "in its layers (chance)",
-    )
-    models = scores["seed"].n_unique()
-    table = Table("selector", "positions", *heads, title=f"{models} models", box=box.SIMPLE_HEAD)
+    heads = "average precision", "95 % interval", "chance", "precision", "over silent", "best 5 %", "layers (chance)"
+    table = Table("selector", "positions", *heads, title=f"{scores['seed'].n_unique()} models", box=box.SIMPLE_HEAD)
     for row in found.sort("scope", "average_precision", descending=[False, True]).iter_rows(named=True):
         shown = [f"{row[name]:.2f}" for name in ("average_precision", "chance", "precision", "over_silent", "in_wide")]
         between = f"{row['low']:.2f} to {row['high']:.2f}" if row["models"] > 1 else ""
@@ -385,6 +380,7 @@ def print_benchmark(out: Path, seeds: Iterable[int], scores: pl.DataFrame, chose
     console.print(table)
     draw(chosen, out / "kinds.png")
     console.print(f"Tables and chart: {out.resolve()}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def draw(chosen: pl.DataFrame, path: Path) -> None:
