@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import polars as pl
-import pytest
 
 from emoscope.analysis.load import read_run
 from emoscope.runs.folder import RunFolder
@@ -11,9 +10,8 @@ from emoscope.schemas import conform, read_table, renamed, schema
 from tests.golden.outputs import unpack
 
 
-@pytest.mark.parametrize("run", ["demo", "example"])
-def test_items_of_a_stored_run_have_todays_columns(run, tmp_path):
-    folder = unpack(run, tmp_path)
+def test_items_of_a_stored_run_have_todays_columns(tmp_path):
+    folder = unpack("demo", tmp_path)
     assert "fate" in pl.read_parquet(folder / "items.parquet").columns
     for items in (read_run(folder).items, RunFolder(folder).read_table("items"), read_table(folder, "items")):
         assert set(items["status"]) >= {"used"}

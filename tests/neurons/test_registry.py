@@ -109,7 +109,9 @@ def test_a_kind_of_control_is_an_entry_of_the_registry(tmp_path, monkeypatch):
 
 
 def test_installed_packages_name_selectors(package):
-    with pytest.raises(ValueError, match="cas, broken, other, plain, steady"):
+    with pytest.raises(
+        ValueError, match="cas, attribution, attribution-contrast, attribution-between, broken, other, plain, steady"
+    ):
         find_selector("nothing")
     assert find_selector("steady").needs == ("variance",)
     assert find_selector("plain") == Selector("plain", "own", find_selector("plain").score)

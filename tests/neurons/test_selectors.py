@@ -30,6 +30,7 @@ from emoscope.neurons.selectors import (
     mad,
     mad_active,
     mad_z,
+    needs_gradients,
 )
 
 from .helpers import activity_of_counts, random_activity
@@ -38,7 +39,8 @@ FIRED = np.array([[8, 2, 5], [4, 2, 5], [4, 12, 10]])
 TOKENS = np.array([10, 10, 20])
 SUMMED = np.array([[4, -1, 2], [1, 0, 3], [2, 8, 8]])
 VARIANCE = np.array([0.25, 0.01, 0.04])  # of n0, n1, n2: standard deviations 0.5, 0.1, 0.2
-NAMES = sorted(BUILT_IN)
+NAMES = sorted(name for name in BUILT_IN if not needs_gradients([name]))
+"""What reads gradients: tests/neurons/test_attributed.py."""
 
 
 def chosen(selector, size, floor=0.95):
@@ -383,3 +385,9 @@ def test_mistakes_are_named(tmp_path):
     plan = some_plan(activity, np.random.default_rng(0), "audio", 1)
     with pytest.raises(ValueError, match="'other' is not in the plan"):
         rank_streaming(plan, [Job("other", "cas", 1)])
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN - {*NAMES}))
+def test_sums_of_activity_give_no_selector_by_gradients(name):
+    with pytest.raises(ValueError, match="reads gradients"):
+        select_from_sums(np.ones((2, 3)), np.ones(2), np.ones((2, 3)), name, 1)

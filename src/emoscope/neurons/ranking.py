@@ -13,7 +13,7 @@ from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import Chosen
 from emoscope.neurons.owed import Owed
 from emoscope.neurons.samples import Selection
-from emoscope.neurons.selectors import ATTRIBUTED, FLOOR, RunningBar, Statistics, find_selector
+from emoscope.neurons.selectors import ATTRIBUTED, FLOOR, RunningBar, Statistics, find_selector, needs_gradients
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -343,7 +343,7 @@ def select_from_sums(
     From K = ``fired``, at how many positions a neuron fires, and S = ``summed``, the sum of its activation, each (emotion,
     neuron); T = ``tokens``, the number of positions (emotion,); and, for selectors that read it, the pooled ``variance``
     of the items' means (neuron,). ``size`` are neurons per emotion; of a selector that makes one list, neurons in it.
-    A ``ValueError`` says: the selector is unknown or lacks the variance, fewer than two emotions, or one without position.
+    A ``ValueError`` says: the selector is unknown, lacks the variance or reads gradients, fewer than two emotions, or one without position.
 
     Example:
         >>> fired = np.array([[8, 1, 4], [1, 6, 4]])
@@ -356,6 +356,8 @@ def select_from_sums(
         raise ValueError(f"tokens {[*map(int, tokens)]}: selectors compare at least two emotions that have positions")
     if "variance" in find.needs and variance is None:
         raise ValueError(f"selector {selector!r} reads the variance of items, which sums do not tell: give `variance`")
+    if needs_gradients([selector]):
+        raise ValueError(f"selector {selector!r} reads gradients, which sums of activity do not tell: run a study")
     positions = np.asarray(tokens, "float64")
     rate, mean = fired / positions[:, None], summed / positions[:, None]
     bar = RunningBar(rate.size, floor)
