@@ -8,13 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.experiments.attribute import attribute
+from emoscope.corpora import polish_folder
+from emoscope.experiments.attribute import attribute, refuse_model
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import load_inputs
 from emoscope.experiments.parts import dry_run
 from emoscope.experiments.schema import StudyError
 from emoscope.experiments.stages import Task, listen
-from emoscope.experiments.study import parse_study
+from emoscope.experiments.study import check_study, parse_study
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.registry import load_model
 from emoscope.neurons.activity import Activity
@@ -141,10 +142,16 @@ def test_what_is_there_is_not_attributed_again_and_shards_share_it(tmp_path, mod
 
 
 def test_what_allows_no_attribution_is_said(run, model, tmp_path):
-    study = parse_study(STUDY.replace('scope = "all"', 'scope = "answer"'))
-    items = run.read_table("items")
     with pytest.raises(StudyError, match="before it is fed back"):
-        attribute(run, study, items, model, Log("quiet"), None)
+        check_study(parse_study(STUDY.replace('scope = "all"', 'scope = "answer"')))
+    items = run.read_table("items")
+    with pytest.raises(StudyError, match="compares clips of a speaker"):
+        attribute(
+            run, parse_study(STUDY), items.with_columns(speaker=pl.lit(None, pl.String)), model, Log("quiet"), None
+        )
+    shared = type("Shared", (), {"shares_keys": True, "info": model.info})()
+    with pytest.raises(StudyError, match="layers share keys"):
+        refuse_model(parse_study(STUDY), shared)
     fewer = items.with_columns(options=pl.col("options").list.head(2))
     with pytest.raises(StudyError, match="all options on every item"):
         attribute(run, parse_study(STUDY), pl.concat([fewer.head(3), items.tail(-3)]), model, Log("quiet"), None)
@@ -156,3 +163,29 @@ def test_the_dry_run_says_what_attribution_takes(capsys):
     assert "Attribution: 2 backward passes for each of the 15 items that may identify" in said
     dry_run(parse_study(STUDY.replace(MORE, '"cas"').replace('selector = "attribution"', 'selector = "cas"')))
     assert "Attribution" not in capsys.readouterr().out
+
+
+def test_a_study_of_two_corpora_ranks_by_gradients_in_its_shared_parts_too(tmp_path, model):
+    labels = {"a": "anger", "s": "fear", "n": "neutral"}  # m1.a_nie_1.flac
+    files = sorted(polish_folder().glob("*_nie_[12].flac"))
+    for take, name in enumerate(("one", "two"), 1):
+        rows = [f"{path},{labels[path.name[3]]},{path.name[:2]}" for path in files if path.stem.endswith(str(take))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,emotion,speaker", *rows]))
+    corpora = "".join(f'[[corpora]]\nid = "table"\nroot = "{tmp_path}/{name}.csv"\n' for name in ("one", "two"))
+    start, end = STUDY.index("[[corpora]]"), STUDY.index("[identify]")
+    study = parse_study(STUDY[:start] + corpora + STUDY[end:].replace('"attribution-between"', '"cas"'))
+    found = run_study(study, tmp_path / "run", model=model)
+    shared = [path for path in (found / "parts").iterdir() if path.name.endswith(".shared")]
+    assert len(shared) == 2
+    assert all(list((path / FOLDER).glob("*.safetensors")) for path in shared)
+
+
+def test_attribution_of_other_clips_is_not_kept(tmp_path, model, monkeypatch):
+    assert counted(monkeypatch, tmp_path / "run", model) > 0
+    other = (
+        STUDY.replace(MORE, '"cas"')
+        .replace('selector = "attribution"', 'selector = "cas"')
+        .replace("take = [1]", "take = [2]")
+    )
+    assert counted(monkeypatch, tmp_path / "run", model, other) == 0
+    assert not (tmp_path / "run" / FOLDER).exists()

@@ -106,6 +106,11 @@ def test_a_neuron_switched_off_by_a_little_moves_log_odds_by_its_attribution(mod
 def test_what_cannot_be_attributed_is_said(model, prepared):
     with pytest.raises(ValueError, match="as many for every row"):
         model.attribute(prepared, [("A",), ("A", "B"), ("A",)])
+    with pytest.raises(ValueError, match="letter 'Q' is none of the row's letters A, B, C"):
+        model.attribute(prepared, [("Q",)] * 3)
+    with torch.inference_mode():
+        inside = model.attribute(prepared[:1], [("A",)])
+    assert np.array_equal(inside.attributed, model.attribute(prepared[:1], [("A",)]).attributed)
     with pytest.raises(ValueError, match="before it is fed back"):
         model.attribute(prepared, [("A",)] * 3, "answer")
 

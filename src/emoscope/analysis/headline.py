@@ -72,6 +72,7 @@ class Declared:
             conditions or do not offer every option.
         unit: what is left out together: ``"speaker"`` or ``"session"``.
         few: how many of the last draws are no controls, but sets from few clips.
+        unreliable_draws: how many permuted draws are left out for their answers, under the intervention with most such.
     """
 
     evidence: Evidence
@@ -84,6 +85,7 @@ class Declared:
     left_out: int
     unit: str
     few: int = 0
+    unreliable_draws: int = 0
 
 
 def declared_evidence(
@@ -140,10 +142,14 @@ def declared_evidence(
     # no item is left out for want of these: a draw counts where all of its sets were asked about all that do, and where its
     # answers are reliable, as those under the target sets must be
     def counts(draw: Conditions) -> bool:
-        whole = draw.keys() >= set(targets) and bool(np.isfinite(asked_of(draw)).all())
-        return whole and unreliable.isdisjoint(draw[name] for name in targets)
+        return draw.keys() >= set(targets) and bool(np.isfinite(asked_of(draw)).all())
 
-    whole = {key: [draw for draw in found[key].get(SHUFFLED, ()) if counts(draw)] for key in own}
+    def reliable(draw: Conditions) -> bool:
+        return unreliable.isdisjoint(draw[name] for name in targets)
+
+    every_whole = {key: [draw for draw in found[key].get(SHUFFLED, ()) if counts(draw)] for key in own}
+    whole = {key: [draw for draw in drawn_so if reliable(draw)] for key, drawn_so in every_whole.items()}
+    lost = max(len(every_whole[key]) - len(whole[key]) for key in own)
     permuted = {key[1]: [asked_of(draw) for draw in kept] for key, kept in whole.items()}
     amplified: Mapping[float, Under] = {key[1]: under(key) for key in own if key[0] == STEER and key[1] is not None}
     off = under((DEACTIVATE, None)) if (DEACTIVATE, None) in own else None
@@ -153,7 +159,7 @@ def declared_evidence(
     of_null = frozenset(name for kept in whole.values() for draw in kept for name in draw.values())
     return Declared(
         gather(*asked), asked, control, responses.labels, frozenset(wanted), of_null, int(used.sum()), left_out, unit,
-        max(len(found[key].get(FEWER, [])) for key in own),
+        max(len(found[key].get(FEWER, [])) for key in own), lost,
     )  # fmt: skip
 
 

@@ -76,6 +76,9 @@ def reservations(part: Part, found: Declared) -> list[str]:
         f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides" if shared else None,
         UNLIKE if unlike and found.control == MATCHED else None,
         f"beyond matched neurons alone, as there are no {ORTHOGONAL} sets" if found.control == MATCHED else None,
+        f"{found.unreliable_draws} permuted draws are left out, as their answers are unreliable"
+        if found.unreliable_draws
+        else None,
     ]
     return [doubt for doubt in doubts if doubt]
 

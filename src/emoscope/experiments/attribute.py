@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,11 +51,15 @@ def attribute(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM,
         Unfinished: other shards, none of them at work, have units to do.
     """
     if not needs_gradients(study.identify.selectors):
+        if shard is None:  # it says nothing of what is heard now
+            shutil.rmtree(run / FOLDER, ignore_errors=True)
         return
     options, spec = options_of(items), set_spec(study, options_of(items), model.info.layers)
     scope = "+".join(part for part in scope_parts(spec.scope) if part != "answer")
-    refuse(study, items, options, scope, model)
+    refuse(study, items, options)
     rows = identifying(items, spec.outcomes).to_dicts()
+    if "attribution-between" in study.identify.selectors:
+        tell_partners(rows, log)
     size = len(options) * model.info.layers * model.info.width * 2 * 4  # two sums, in float32
     count = max(1, min(BLOCK, BYTES // size))
     blocks = [rows[start : start + count] for start in range(0, len(rows), count)]
@@ -74,15 +80,41 @@ def attribute(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM,
     _settle(run, places, units, shard)
 
 
-def refuse(study: Study, items: pl.DataFrame, options: Sequence[str], scope: str, model: AudioLM) -> None:
-    """Say what allows no attribution, before anything is asked."""
-    names = ", ".join(name for name in study.identify.selectors if needs_gradients([name]))
-    if not scope:
-        raise StudyError(f"identify.scope: an answer is decided before it is fed back; {names} need another scope")
-    if model.shares_keys:
+def refuse_model(study: Study, model: AudioLM) -> None:
+    """Say that a model's layers allow no attribution, before anything is asked."""
+    if model.shares_keys and (names := by_gradients(study)):
         from emoscope.models.attribution import SHARED_KEYS
 
         raise StudyError(f"identify.selectors: {names} cannot be had of {model.info.id}: {SHARED_KEYS}")
+
+
+def by_gradients(study: Study) -> str:
+    """The names of a study's selectors that rest on gradients."""
+    return ", ".join(name for name in study.identify.selectors if needs_gradients([name]))
+
+
+def tell_partners(rows: Sequence[Row], log: Log) -> None:
+    """Say how many items have no clip of another emotion by the same speaker, which attribution between clips needs."""
+    heard = {(row["speaker"], row["truth"]) for row in rows if row["speaker"] is not None}
+    speakers = Counter(speaker for speaker, _ in heard)
+    alone = [row for row in rows if speakers.get(row["speaker"], 0) < 2]
+    for emotion in sorted({row["truth"] for row in rows}):
+        own = [row for row in rows if row["truth"] == emotion]
+        if all(speakers.get(row["speaker"], 0) < 2 for row in own):
+            raise StudyError(
+                f"identify.selectors: attribution-between compares clips of a speaker, and no speaker of {emotion} has "
+                "rightly answered clips of another emotion: choose attribution-contrast"
+            )
+    if alone:
+        log.say(
+            f"{len(alone)} of {len(rows)} items have no clip of another emotion by the same speaker: attribution-between "
+            "leaves them out."
+        )
+
+
+def refuse(study: Study, items: pl.DataFrame, options: Sequence[str]) -> None:
+    """Say which items allow no attribution."""
+    names = by_gradients(study)
     fewer = items.filter(pl.col("status") == USED, pl.col("options").list.len() < len(options))
     if len(fewer):
         raise StudyError(

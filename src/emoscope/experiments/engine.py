@@ -152,7 +152,8 @@ class StudyInParts:
             main = heard[part.of] if part.role != MAIN else None
             corpus, stored = part.asked(main.items if main else None)
             run = RunFolder(self.run / f"parts/{part.name}", create=True)
-            task = Task(part.study, run, self.log, corpus, stored, self.fulls.get(part.name), part.selects)
+            ranks = part.selects or part.role == SHARED
+            task = Task(part.study, run, self.log, corpus, stored, self.fulls.get(part.name), part.selects, ranks)
             if main:
                 assigned = folds_of(main.items) if part.study.corpus.id != TEXT_QUESTIONS else {}
                 task = dataclasses.replace(task, steers_transferred=True, assigned=assigned, proved=main.proofs)

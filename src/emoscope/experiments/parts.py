@@ -384,7 +384,7 @@ def _show(
         may_identify = open_items.filter(open_items["side"] != "evaluate").height
         size = may_identify * bytes_of(options, card.layers * card.width) / 1e9
         console.print(
-            f"Attribution: {options - 1} backward passes for each of the {may_identify:,} items that may identify, where "
-            f"it is answered correctly; at most {size:.2f} GB on disk."
+            f"Attribution: {options - 1} backward passes for each of the {may_identify:,} items that may identify"
+            f"{'' if study.controls.outcomes else ', where it is answered correctly'}; at most {size:.2f} GB on disk."
         )
     return total

@@ -306,7 +306,7 @@ def hours(rates: Rates, plan: Plan) -> float | None:
 def gigabytes(run: RunFolder, heard: int, plan: Plan) -> float | None:
     """Gigabytes of the full study: bytes per item and per answer as the pilot left them."""
     answers = sum(_bytes(run / name) for name in ("answers", "units"))
-    per_item = sum(_bytes(run / name) for name in ("activity.zarr", "cache")) / max(1, heard)
+    per_item = sum(_bytes(run / name) for name in ("activity.zarr", "attribution", "cache")) / max(1, heard)
     # a unit's card and table are nearly as large for few items as for many
     per_answer = answers / max(1, heard * len(run.units()))
     return (per_item * plan.heard + per_answer * (plan.scored + plan.written + plan.heard)) / 1e9 if heard else None

@@ -20,7 +20,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from emoscope.experiments import record
-from emoscope.experiments.attribute import attribute
+from emoscope.experiments.attribute import attribute, refuse_model
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes, told_as_heard
 from emoscope.experiments.in_turn import ask_in_turn, in_turns
@@ -62,6 +62,7 @@ class Task:
     stored: Study | None = None  # the study as its folder keeps it; ``study`` otherwise
     full: Study | None = None  # the study of which this one is a pilot, if it is one
     selects: bool = True  # whether neurons are found here; otherwise only sets of other parts act
+    ranks: bool = True  # whether neurons are ranked from what is heard here, be it for sets of other parts
     steers_transferred: bool = False  # whether sets of other parts are steered, too
     assigned: Mapping[str, str] = field(default_factory=dict)  # clip -> fold, as another part has assigned the folds
     proved: tuple[Proof, ...] | None = None  # proofs of another part with the same model, which are not made again
@@ -185,6 +186,7 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
     model = model or load(study.model, log)
     study = study.with_budget(model.info.recommended_budget)
     layer_ranges(study.interventions.layers, model.info.layers)  # a range that is not there is said first
+    refuse_model(study, model)
     # before the first file is written: a run that is refused stays as it was
     refuse_changes(run, model.info, candidates.filter(candidates["status"].is_null()).to_dicts())
     begin(run, task.stored or task.study)
@@ -194,7 +196,7 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
         proofs = record.prove_model(run, candidates, study.corpus.loudness, model, log, gradients)
     agree = partial(record.show_agreement, study=study, model=model)
     items, units = hear(run, study, candidates, model, log, agree, shard)
-    if task.selects:
+    if task.ranks:
         attribute(run, study, items, model, log, shard)
     told = told_as_heard(run, items, units)
     for sentence in told if task.proved is None else ():  # a main part has told of the clips of further parts

@@ -269,7 +269,7 @@ def _in_words(study: Study, stored: bool) -> Iterator[str]:
 
 
 def _in_selection(study: Study) -> Iterator[str]:
-    from emoscope.neurons.selectors import find_selector
+    from emoscope.neurons.selectors import find_selector, needs_gradients
 
     identify, head = study.identify, study.headline
     if not study.corpora:
@@ -283,6 +283,8 @@ def _in_selection(study: Study) -> Iterator[str]:
             find_selector(selector)
         except ValueError as error:
             yield str(error)
+    if identify.scope == "answer" and needs_gradients(identify.selectors):
+        yield 'identify.scope "answer": an answer is decided before it is fed back, so no gradient is there; choose "all"'
     if head.selector not in identify.selectors:
         known = list(identify.selectors)
         yield f"headline.selector {head.selector!r} is not among identify.selectors {known}: add it there"

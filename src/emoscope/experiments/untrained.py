@@ -23,6 +23,7 @@ from emoscope.analysis.headline import declared_evidence
 from emoscope.analysis.load import read_run
 from emoscope.analysis.responses import build_responses
 from emoscope.experiments import record, stages
+from emoscope.experiments.attribute import attribute
 from emoscope.experiments.conditions import plan_conditions
 from emoscope.experiments.intervene import SetsByFold, intervene, list_units, plan_work
 from emoscope.experiments.items import SETTLED
@@ -34,6 +35,7 @@ from emoscope.files import Checksums
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.probe import read_labels
+from emoscope.neurons.selectors import needs_gradients
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import FORMAT, digest, refuse_study
 from emoscope.runs.shards import locked
@@ -199,13 +201,16 @@ def one_model(source: Source, run: RunFolder, model: AudioLM, weights: str, seed
     study = source.study
     (run / "manifest.json").unlink(missing_ok=True)
     before = model.decoder.fingerprint()
-    proofs = record.prove_model(run, source.items, study.corpus.loudness, model, log)
+    gradients = needs_gradients(study.identify.selectors)
+    proofs = record.prove_model(run, source.items, study.corpus.loudness, model, log, gradients)
     # heard are the clips of the run, whatever this model answers
     whole = replace(study, identify=replace(study.identify, items_per_emotion=max(1, len(source.items))))
     items, heard = hear(run, whole, source.items, model, log, lambda _: None)
     refuse_half(run, items)
     items = items.with_columns(evaluated=(pl.col("status") == USED) & source.evaluated)
-    found = stages.find_sets(run, study, items.with_columns(correct=pl.lit(True)))
+    labelled = items.with_columns(correct=pl.lit(True))
+    attribute(run, study, labelled, model, log, None)
+    found = stages.find_sets(run, study, labelled)
     conditions = plan_conditions(study, found.frame, model.info.layers)
     conditions = conditions.filter(pl.col("kind").is_in([BASELINE, DEACTIVATE, STEER]))
     sets = SetsByFold(found.sets, model.info, found.mean_product)

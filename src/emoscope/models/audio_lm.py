@@ -282,7 +282,11 @@ class AudioLM(Family):
         """
         if self._changes:
             raise ValueError("attribution is of the untouched model: call it outside of `under`")
-        return attribute(self, prepared, options, scope)
+        for row, letters in zip(prepared, options, strict=False):
+            if unknown := [letter for letter in letters if letter not in row.letters]:
+                raise ValueError(f"letter {unknown[0]!r} is none of the row's letters {', '.join(row.letters)}")
+        with torch.inference_mode(False):
+            return attribute(self, prepared, options, scope)
 
     @torch.inference_mode()
     def generate(self, prepared: Rows, gains: Gains | SparseGains | None = None, max_new_tokens: int = 20) -> list[str]:

@@ -17,7 +17,7 @@ from emoscope.neurons.jobs import ALL, SetSpec, Wanted, controls_of
 from emoscope.neurons.ranking import SPAN_ITEMS, Job, Lists, SelectionPlan, rank_streaming
 from emoscope.neurons.samples import Sample, acting_folds
 from emoscope.neurons.selection import FoundSets, SetTable
-from emoscope.neurons.selectors import Selector, Statistics, find_selector
+from emoscope.neurons.selectors import ATTRIBUTED, Selector, Statistics, find_selector
 from emoscope.neurons.sources import EqualSamples, Source, equal_samples
 from emoscope.schemas import as_table
 from emoscope.vocabulary import MATCHED, USED
@@ -118,7 +118,13 @@ def pooled(statistics: Sequence[Statistics], bar: float = float("nan")) -> Stati
     summed = np.sum([stats.mean * stats.positions[:, None] for stats in statistics], axis=0)
     rate, mean = fired / positions[:, None], summed / positions[:, None]
     variance = np.mean(variances, axis=0) if variances else None
-    return Statistics(rate, mean, positions, statistics[0].emotions, statistics[0].layer, bar, variance)
+    # means over equally many clips of every corpus
+    owed = {
+        name: np.mean(found, axis=0) if all(one is not None for one in found) else None
+        for name in ATTRIBUTED
+        for found in [[getattr(given, name) for given in statistics]]
+    }
+    return Statistics(rate, mean, positions, statistics[0].emotions, statistics[0].layer, bar, variance, **owed)
 
 
 def rank_fused(

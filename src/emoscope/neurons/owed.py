@@ -42,10 +42,11 @@ class Owed:
     def attributed_between(self, layer: int) -> np.ndarray:
         """Mean over each emotion's items of sum g (a - mean of a on items of other emotions by the same speaker).
 
-        Items whose speaker has none of another emotion in the selection are left out; 0 where none is left.
+        Items whose speaker has none of another emotion in the selection are left out; where none is left, no neuron is
+        eligible for the emotion (-inf).
         """
         products = self.stored.read("product", layer, self.items)
-        found = np.zeros((len(self.selections), len(self.emotions), products.shape[1]))
+        found = np.full((len(self.selections), len(self.emotions), products.shape[1]), -np.inf)
         for option, emotion in enumerate(self.emotions):
             owed, slopes = (self.stored.read(kind, layer, self.items, emotion) for kind in ("attributed", "gradient"))
             for number, (selection, places) in enumerate(zip(self.selections, self.places, strict=True)):
