@@ -63,6 +63,9 @@ def test_rates_and_hours_by_hand(tmp_path: Path) -> None:
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"event": "unit", "stage": "lis')
     assert read_rates(tmp_path / "log.jsonl") == Rates(2.5, 25.0, 5.0, 8.0)
+    with (tmp_path / "log.jsonl").open("a") as file:  # gradients of 10 of the 20 that were heard
+        file.write('\n{"event": "unit", "stage": "attributing", "answers": 10, "seconds": 2.0}\n')
+    assert read_rates(tmp_path / "log.jsonl").heard == pytest.approx(2.0)
     # 25 / 2.5 + 50 / 25 + 10 / 5 + 8 = 22 seconds
     assert hours(Rates(2.5, 25.0, 5.0, 8.0), Plan(25, 0, 50, 10, {})) == pytest.approx(22 / 3600)
     assert hours(Rates(2.5, None, None, 8.0), Plan(25, 0, 50, 10, {})) is None

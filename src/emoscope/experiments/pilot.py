@@ -291,6 +291,8 @@ def read_rates(*logs: Path) -> Rates:
             fixed["loading"] = event["seconds"]
         elif event["event"] == "selected":
             fixed["selecting"] = event["seconds"]
+    # a like share of what is heard is attributed in the full study
+    done["listening"][1] += done.pop("attributing", [0.0, 0.0])[1]
     rate = {kind: answers / seconds for kind, (answers, seconds) in done.items() if answers and seconds}
     return Rates(rate.get("listening"), rate.get("likelihood"), rate.get("generation"), sum(fixed.values()))
 
